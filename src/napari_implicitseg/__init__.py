@@ -1,0 +1,50 @@
+"""Shape-guaranteed segmentation from scribbles, for napari, Python and the shell.
+
+The functions live in `napari_implicitseg.api` and are re-exported lazily:
+importing the package imports neither torch, napari nor Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_implicitseg.api import (
+        Certificate,
+        FitConfig,
+        FitReport,
+        FitResult,
+        ImplicitSegError,
+        UnsatisfiedStroke,
+        certify,
+        fit_scribbles,
+    )
+
+__all__ = [
+    "Certificate",
+    "FitConfig",
+    "FitReport",
+    "FitResult",
+    "ImplicitSegError",
+    "UnsatisfiedStroke",
+    "certify",
+    "fit_scribbles",
+]
+
+__version__ = _version("napari-implicitseg")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module("napari_implicitseg.api"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,211 @@
+"""The functions of the package: what Python users, the command line and the widgets call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_implicitseg.config import FitConfig
+from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
+from napari_implicitseg.features import Reader, find_channel_axis
+from napari_implicitseg.fits import FitOptions, fit_image
+from napari_implicitseg.predictors.evidence import SOURCES
+from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
+from napari_implicitseg.scribbles import read_scribbles
+from napari_implicitseg.shapes.certificate import Certificate, certify
+from napari_implicitseg.slice_fits import fit_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import Progress
+
+__all__ = [
+    "Cancelled",
+    "Certificate",
+    "FitConfig",
+    "FitReport",
+    "FitResult",
+    "ImplicitSegError",
+    "UnsatisfiedStroke",
+    "certify",
+    "fit_scribbles",
+]
+
+_SHAPES = ("convex",)
+_COUPLINGS = ("sequential",)
+
+
+def fit_scribbles(
+    image: Any,
+    scribbles: Any,
+    *,
+    shape: str = "convex",
+    evidence: str | NDArray[Any] = "auto",
+    coupling: str = "sequential",
+    background: int = 1,
+    spacing: Sequence[float] | None = None,
+    channel_axis: int | None = None,
+    warm_start: FitResult | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+    config: FitConfig | None = None,
+) -> FitResult:
+    """Fit a mask of a guaranteed shape to every scribbled object of an image.
+
+    Parameters
+    ----------
+    image : array, shape (Y, X) or (Z, Y, X), optionally with one channel axis
+        NumPy, dask or zarr array of any real dtype; of a large one only the
+        surroundings of the scribbles are read at full resolution. NaN and
+        infinite voxels are not used.
+    scribbles : array of integer, the image's spatial shape
+        0 is unlabelled, `background` background, other positive values objects.
+    shape : {"convex"}
+        What is promised of each mask.
+    evidence : {"auto", "histogram", "geodesic", "none"} or array
+        What tells object from background: colours under the strokes, distance
+        to the strokes along the image, position only, or both colour and
+        distance, weighed per image ("auto"). An array of the image's spatial
+        shape is taken as the probability of object, 0 to 1.
+    coupling : {"sequential"}
+        Evidence first, then the shape.
+    background : int
+        Label of background strokes.
+    spacing : sequence of float, optional
+        Voxel size per spatial axis, any unit; 1 by default.
+    channel_axis : int, optional
+        Axis of `image` that holds channels; found by comparing shapes if None.
+    warm_start : FitResult, optional
+        Result of an earlier fit of the same image with fewer strokes; the fit
+        continues from its shapes.
+    seed : int
+        Makes the result repeatable (for the models that start at random).
+    device : {"auto", "cpu", "cuda", "mps"} or str
+        Where torch computes. Fits are small, so "auto" is the CPU.
+    progress : callable, optional
+        Called as ``progress(fraction, message)``; may raise `Cancelled`.
+    config : FitConfig, optional
+        Model and its sizes; slice-by-slice fitting of a stack.
+
+    Returns
+    -------
+    FitResult
+        Labels with the ids of the scribbles, shapes, certificates and a report
+        of strokes that no such mask could satisfy.
+
+    Raises
+    ------
+    InputError
+        If arrays or options do not fit together.
+    ScribbleError
+        If there is no object stroke, or a label is negative or over 2**32 - 1.
+    Cancelled
+        If `progress` asked to stop.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_implicitseg import fit_scribbles
+    >>> image = np.zeros((64, 64)); image[16:48, 20:44] = 1
+    >>> scribbles = np.zeros((64, 64), np.uint8)
+    >>> scribbles[30, 26:38] = 2; scribbles[4, 4:60] = 1
+    >>> result = fit_scribbles(image, scribbles)
+    >>> result.certificates[2].holds
+    True
+    """
+    _check_choice("shape", shape, _SHAPES)
+    _check_choice("coupling", coupling, _COUPLINGS)
+    config = config or FitConfig()
+    image, scribbles = _as_array(image), _as_array(scribbles)
+    ndim = len(scribbles.shape)
+    if ndim not in (2, 3):
+        raise InputError(f"The scribbles have {ndim} axes; this fit takes 2D or 3D images.")
+    axis = find_channel_axis(tuple(image.shape), tuple(scribbles.shape), channel_axis)
+    reader = Reader(image, axis)
+    source = evidence if isinstance(evidence, str) else "given"
+    if source == "given":
+        reader = Reader.of_probability(_probability(evidence, reader.shape))
+    else:
+        _check_choice("evidence", source, SOURCES)
+    options = FitOptions(
+        source=source,
+        spacing=_checked_spacing(spacing, ndim),
+        config=config,
+        seed=seed,
+        device=_device(device),
+    )
+    if warm_start is not None and warm_start.labels.shape != reader.shape:
+        raise InputError(
+            f"warm_start has labels of shape {warm_start.labels.shape} but the image has "
+            f"{reader.shape}. Pass the result of a fit of the same image, or None."
+        )
+    samples = read_scribbles(scribbles, background=background)
+    previous = dict(warm_start.shapes) if warm_start is not None else {}
+    weights = _reusable_weights(warm_start, source)
+    fit = fit_slices if config.per_slice else fit_image
+    return fit(
+        reader, samples, options, previous=previous, weights=weights, progress=progress
+    )
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raise an InputError unless an option is one of the choices."""
+    if value not in choices:
+        listed = ", ".join(repr(c) for c in choices)
+        raise InputError(f"{name} is {value!r}; use one of {listed}.")
+
+
+def _as_array(value: Any) -> Any:
+    """Return an array-like with shape and dtype; lists and tuples become NumPy arrays."""
+    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
+        return value
+    return np.asarray(value)
+
+
+def _probability(evidence: Any, shape: tuple[int, ...]) -> Any:
+    """Check a probability map against the image."""
+    evidence = _as_array(evidence)
+    if tuple(evidence.shape) != shape:
+        raise InputError(
+            f"The probability map has shape {tuple(evidence.shape)} but the image has {shape}. "
+            "They must agree."
+        )
+    return evidence
+
+
+def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
+    """Return one positive voxel size per axis."""
+    if spacing is None:
+        return (1.0,) * ndim
+    values = tuple(float(s) for s in spacing)
+    if len(values) != ndim or not all(np.isfinite(s) and s > 0 for s in values):
+        raise InputError(
+            f"spacing is {values}; give one positive number for each of the {ndim} spatial axes."
+        )
+    return values
+
+
+def _device(name: str) -> torch.device:
+    """Return the torch device a user asked for."""
+    if name == "auto":
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
+    return device
+
+
+def _reusable_weights(warm_start: FitResult | None, source: str) -> dict[str, float] | None:
+    """Evidence weights of an earlier fit, if they were of the same source."""
+    if warm_start is None or source != "auto":
+        return None
+    weights = dict(warm_start.report.evidence_weights)
+    return weights if set(weights) == {"histogram", "geodesic"} else None

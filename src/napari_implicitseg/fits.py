@@ -1,0 +1,275 @@
+"""One fit from checked inputs to a result: evidence, shapes, claims, certificates."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from napari_implicitseg.fitting.claims import part_overlaps
+from napari_implicitseg.fitting.network import NetworkSolver
+from napari_implicitseg.fitting.polytope import PolytopeSolver
+from napari_implicitseg.fitting.problem import Effort, Geometry
+from napari_implicitseg.fitting.sequential import Fitter
+from napari_implicitseg.predictors.evidence import Evidence
+from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
+from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg.config import FitConfig
+    from napari_implicitseg.features import Reader
+    from napari_implicitseg.fitting.sequential import Fitted, Solver
+    from napari_implicitseg.scribbles import Samples
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["FitOptions", "fit_image"]
+
+# Strokes are told apart only while the box around them stays this small.
+_STROKE_BOX = 1 << 26
+_MOST_REPORTED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """What a fit needs besides the image and the strokes.
+
+    Attributes
+    ----------
+    source : str
+        Evidence source, or "given" for a probability map.
+    spacing : tuple of float
+    config : FitConfig
+    seed : int
+    device : torch.device
+    """
+
+    source: str
+    spacing: tuple[float, ...]
+    config: FitConfig
+    seed: int
+    device: torch.device
+
+
+class _Ticker:
+    """Reports progress towards an end whose distance is only guessed."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._ticks = 0
+
+    def __call__(self, message: str = "Fitting shapes") -> None:
+        """Report one more step; the callback may raise to cancel."""
+        self._ticks += 1
+        if self._progress is not None:
+            self._progress(1 - 1 / (1 + self._ticks / 20), message)
+
+
+def fit_image(
+    reader: Reader,
+    samples: Samples,
+    options: FitOptions,
+    *,
+    previous: Mapping[int, ImplicitShape],
+    weights: Mapping[str, float] | None,
+    progress: Progress | None,
+) -> FitResult:
+    """Fit all objects of one image.
+
+    Parameters
+    ----------
+    reader : Reader
+        The image, or the probability map if `options.source` is "given".
+    samples : Samples
+        At least one object stroke.
+    options : FitOptions
+    previous : mapping of int to ImplicitShape
+        Shapes to continue from.
+    weights : mapping of str to float, optional
+        Blend of the evidence of an earlier fit.
+    progress : Progress, optional
+
+    Returns
+    -------
+    FitResult
+    """
+    begin = time.perf_counter()
+    tick = _Ticker(progress)
+    tick("Reading the image")
+    effort = Effort.for_objects(len(samples.objects), len(reader.shape))
+    grid = Geometry(reader.shape, options.spacing, effort)
+    evidence = Evidence(
+        reader, samples, source=options.source, spacing=options.spacing, weights=weights
+    )
+    tick("Weighing the evidence")
+    solver = _solver(options, grid, tick)
+    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=previous)
+    items = fitter.run()
+    tick("Checking the masks")
+    part_overlaps(items, grid)
+    labels = np.zeros(reader.shape, np.uint32)
+    for item in items:
+        _paint(labels, item, items, grid)
+    certificates = {item.label: _certified(labels, item) for item in items}
+    unsatisfied = tuple(_unsatisfied(labels, samples))
+    warnings = _warnings(samples, reader, certificates, unsatisfied)
+    return FitResult(
+        labels=labels,
+        shapes={item.label: item.shape for item in items},
+        certificates=certificates,
+        evidence=_evidence_map(items, reader.shape),
+        history={f"loss/{item.label}": item.losses for item in items},
+        spacing=options.spacing,
+        report=FitReport(
+            seconds=time.perf_counter() - begin,
+            ignored_voxels=reader.ignored,
+            evidence_weights=evidence.weights,
+            unsatisfied=unsatisfied,
+            warnings=warnings,
+        ),
+    )
+
+
+def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> Solver:
+    """Build the solver the config asks for."""
+    config = options.config
+    if config.model == "icnn":
+        return NetworkSolver(
+            config, seed=options.seed, grid=grid, device=options.device, check=check
+        )
+    return PolytopeSolver(config.planes, grid=grid, device=options.device, check=check)
+
+
+def _paint(
+    labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geometry
+) -> None:
+    """Write a mask into the labels; where another is already, the lower level wins."""
+    crop = labels[item.window.slices]
+    contested = np.argwhere(item.mask & (crop != 0))
+    won = item.mask & (crop == 0)
+    if contested.size:
+        coords = torch.from_numpy((contested + np.asarray(item.window.start) + 0.5) * grid.pitch)
+        holders = crop[tuple(contested.T)]
+        with torch.no_grad():
+            own = np.asarray(item.shape.level(coords))
+            for label in np.unique(holders).tolist():
+                other = next(i for i in items if i.label == label)
+                here = holders == label
+                lower = own[here] < np.asarray(other.shape.level(coords[here]))
+                won[tuple(contested[here][lower].T)] = True
+    crop[won] = item.label
+
+
+def _certified(labels: LabelArray, item: Fitted) -> Certificate:
+    """Check an object's voxels, and fill free voxels of its hull that rounding left out."""
+    box = item.window.slices
+    mask = labels[box] == item.label
+    inner = crop_box(mask)
+    mask = mask[inner]
+    certificate = certify(mask, kind="convex")
+    if certificate.holds:
+        return certificate
+    crop = labels[box][inner]
+    missing = digital_hull(mask) & ~mask
+    taken = Counter(crop[missing].tolist())
+    free = taken.pop(0, 0)
+    if free and not taken:
+        crop[missing] = item.label
+        return replace(certify(mask | missing, kind="convex"), repaired=free)
+    others = ", ".join(str(i) for i in sorted(taken))
+    detail = f"{sum(taken.values())} voxels of its convex hull went to object {others}"
+    return replace(certificate, detail=detail)
+
+
+def _evidence_map(items: Sequence[Fitted], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Probability of any object, at full resolution; 0 where no fit looked."""
+    out = np.zeros(shape, np.float32)
+    for item in items:
+        _raise_to(out[item.window.slices], item.problem.probability, item.problem.fine.window.step)
+    return out
+
+
+def _raise_to(out: NDArray[np.float32], values: NDArray[np.float32], step: Sequence[int]) -> None:
+    """Take the maximum of `out` and of block values, writing every voxel once."""
+    for axis in range(1, values.ndim):
+        values = np.repeat(values, step[axis], axis=axis)
+    values = values[(slice(None), *(slice(0, n) for n in out.shape[1:]))]
+    for offset in range(step[0]):
+        rows = out[offset :: step[0]]
+        np.maximum(rows, values[: len(rows)], out=rows)
+
+
+def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke]:
+    """Strokes the labels contradict, the largest first."""
+    got = labels[tuple(samples.coords.T)].astype(np.int64)
+    wrong = got != np.where(samples.is_background, 0, samples.ids)
+    out = []
+    for label in np.unique(samples.ids[wrong]).tolist():
+        mine = samples.ids == label
+        strokes = _stroke_numbers(samples.coords[mine])
+        bad, values = wrong[mine], got[mine]
+        for number in np.unique(strokes[bad]).tolist():
+            here = bad & (strokes == number)
+            first = int(np.flatnonzero(here)[0])
+            position = tuple(int(i) for i in samples.coords[mine][first])
+            main = int(Counter(values[here].tolist()).most_common(1)[0][0])
+            out.append(
+                UnsatisfiedStroke(
+                    label=label, got=main, voxels=int(here.sum()), position=position
+                )
+            )
+    return sorted(out, key=lambda stroke: -stroke.voxels)
+
+
+def _stroke_numbers(coords: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Number the connected strokes among voxels (N, D); all 1 if they lie too far apart."""
+    low = coords.min(axis=0)
+    size = coords.max(axis=0) - low + 1
+    if np.prod(size.astype(float)) > _STROKE_BOX:
+        return np.ones(len(coords), np.int64)
+    mask = np.zeros(size, bool)
+    at = tuple((coords - low).T)
+    mask[at] = True
+    return np.asarray(ndimage.label(mask, np.ones((3,) * mask.ndim))[0][at], np.int64)
+
+
+def _warnings(
+    samples: Samples,
+    reader: Reader,
+    certificates: Mapping[int, Certificate],
+    unsatisfied: Sequence[UnsatisfiedStroke],
+) -> tuple[str, ...]:
+    """Advice for the user."""
+    out = []
+    if not samples.is_background.any():
+        out.append(
+            "There are no background strokes, so the border of the image stands for the "
+            f"background. A stroke of label {samples.background} near the objects helps."
+        )
+    if reader.ignored:
+        out.append(f"{reader.ignored} voxels are NaN or infinite and were not used as evidence.")
+    if reader.constant:
+        out.append("The image is constant, so only the positions of the strokes were used.")
+    out += [
+        f"Object {label} is not {c.kind}: {c.detail}."
+        for label, c in certificates.items()
+        if not c.holds
+    ]
+    out += [f"{stroke}." for stroke in unsatisfied[:_MOST_REPORTED]]
+    if len(unsatisfied) > _MOST_REPORTED:
+        out.append(f"{len(unsatisfied) - _MOST_REPORTED} more strokes are not satisfied.")
+    if unsatisfied:
+        out.append(
+            "No mask of this shape agrees with these strokes and the evidence: erase those that "
+            "are wrong, or paint more where it matters."
+        )
+    return tuple(out)

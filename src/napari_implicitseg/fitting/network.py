@@ -1,0 +1,197 @@
+"""Input-convex networks for all objects of an image at once, by gradient descent.
+
+References
+----------
+Amos, Xu, Kolter 2017, "Input Convex Neural Networks".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_implicitseg.fitting.planes import spread_directions
+from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
+from napari_implicitseg.shapes.clipped import ClippedShape
+from napari_implicitseg.shapes.convex import ConvexNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from napari_implicitseg.config import FitConfig
+    from napari_implicitseg.fitting.problem import Geometry, Problem
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["NetworkSolver"]
+
+# Slope of the boundary at the first and the last step, per whitened unit.
+_SHARPNESS = (6.0, 40.0)
+# A warm start needs only the last part of the schedule.
+_WARM_SHARE = 0.4
+_NOISE = 0.05
+# Radius of the ball the network starts as, in whitened units.
+_RADIUS = 2.0
+
+
+class NetworkSolver:
+    """Fits input-convex networks to the problems of several objects in one batch.
+
+    Parameters
+    ----------
+    config : FitConfig
+        Layers, width, steps and learning rate.
+    seed : int
+    grid : Geometry
+    device : torch.device
+    check : callable
+        Called before each step; may raise to cancel.
+    """
+
+    def __init__(
+        self,
+        config: FitConfig,
+        *,
+        seed: int,
+        grid: Geometry,
+        device: torch.device,
+        check: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._seed = seed
+        self._grid = grid
+        self._device = device
+        self._check = check
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
+        """Continue from a shape of an earlier fit; False if it is of another kind."""
+        if isinstance(shape, ClippedShape):
+            shape = shape.base
+        sizes = (self._config.layers, self._config.width)
+        if not isinstance(shape, ConvexNetwork) or (len(shape.hidden), len(shape.bias[0])) != sizes:
+            return False
+        problem.whitening = Whitening(shape.centre.numpy(), shape.whiten.numpy())
+        return True
+
+    def solve(
+        self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
+    ) -> tuple[list[ConvexNetwork], list[list[float]]]:
+        """Fit all problems; fewer steps if every one has a previous shape.
+
+        Returns
+        -------
+        shapes : list of ConvexNetwork
+        losses : list of list of float
+            Loss of every step, per object.
+        """
+        points = [gather(p, p.fine, self._grid.effort.sharp) for p in problems]
+        weights = self._initial(len(problems))
+        for row, shape in enumerate(previous):
+            if shape is not None:
+                _insert(weights, row, shape)
+        begin = 0.0 if any(shape is None for shape in previous) else 1 - _WARM_SHARE
+        size = sum(len(p.coords) for p in points) * self._config.width
+        with torch_threads(size):
+            losses = self._descend(weights, PointBatch.pack(points, self._device), begin)
+        return [self._shape(p, weights, row) for row, p in enumerate(problems)], losses
+
+    def _initial(self, batch: int) -> dict[str, list[Tensor]]:
+        """Weights of about ``|y| - radius``: the mean of half-waves over all directions."""
+        layers, width, ndim = self._config.layers, self._config.width, len(self._grid.shape)
+        generator = torch.Generator().manual_seed(self._seed)
+
+        def noise(*shape: int) -> Tensor:
+            return _NOISE * torch.randn(shape, generator=generator)
+
+        directions = torch.from_numpy(spread_directions(width, ndim)).float()
+        gain = math.pi if ndim == 2 else 4.0
+        hidden = [
+            gain ** (i == 0) / width * (1 + noise(width if i < layers - 1 else 1, width))
+            for i in range(layers)
+        ]
+        skip = [directions, *(noise(width if i < layers - 1 else 1, ndim) for i in range(layers))]
+        bias = [torch.zeros(width if i < layers else 1) for i in range(layers + 1)]
+        bias[-1] -= _RADIUS
+        weights = {"hidden": hidden, "skip": skip, "bias": bias}
+        return {
+            name: [
+                t.expand(batch, *t.shape).clone().to(self._device).requires_grad_() for t in parts
+            ]
+            for name, parts in weights.items()
+        }
+
+    def _descend(
+        self, weights: dict[str, list[Tensor]], points: PointBatch, begin: float
+    ) -> list[list[float]]:
+        """Run the schedule from the share `begin` on; returns losses per object."""
+        parameters = [t for parts in weights.values() for t in parts]
+        optimiser = torch.optim.Adam(parameters, lr=self._config.learning_rate)
+        low, high = (math.log(s) for s in _SHARPNESS)
+        first = int(begin * self._config.steps)
+        history = []
+        for step in range(first, self._config.steps):
+            self._check()
+            done = step / self._config.steps
+            for group in optimiser.param_groups:
+                group["lr"] = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            with torch.enable_grad():
+                sharpness = math.exp(low + (high - low) * done)
+                inside = torch.sigmoid(-sharpness * _level(weights, points.coords))
+                loss = (points.weight * (inside - points.target) ** 2).sum(-1)
+                optimiser.zero_grad()
+                loss.sum().backward()
+            optimiser.step()
+            _clamp(weights)
+            history.append(loss.detach())
+        return torch.stack(history, dim=1).tolist()
+
+    def _shape(
+        self, problem: Problem, weights: dict[str, list[Tensor]], row: int
+    ) -> ConvexNetwork:
+        """Wrap the weights of one object; the last layer carries the final sharpness."""
+        parts = {k: [t[row].detach().cpu().clone() for t in v] for k, v in weights.items()}
+        for tensors in parts.values():
+            tensors[-1] *= _SHARPNESS[1]
+        return ConvexNetwork(
+            parts["hidden"],
+            parts["skip"],
+            parts["bias"],
+            torch.from_numpy(problem.whitening.matrix),
+            torch.from_numpy(problem.whitening.centre),
+            extent=self._grid.extent,
+        )
+
+
+def _level(weights: dict[str, list[Tensor]], coords: Tensor) -> Tensor:
+    """Level of points (B, M, D) under B networks, (B, M)."""
+    z = torch.relu(torch.baddbmm(weights["bias"][0][:, None], coords, weights["skip"][0].mT))
+    last = len(weights["hidden"]) - 1
+    for i, hidden in enumerate(weights["hidden"]):
+        skipped = torch.baddbmm(weights["bias"][i + 1][:, None], coords, weights["skip"][i + 1].mT)
+        z = torch.baddbmm(skipped, z, hidden.mT)
+        if i < last:
+            z = torch.relu(z)
+    return z[..., 0]
+
+
+def _clamp(weights: dict[str, list[Tensor]]) -> None:
+    """Keep the networks input-convex."""
+    with torch.no_grad():
+        for hidden in weights["hidden"]:
+            hidden.clamp_(min=0)
+
+
+def _insert(weights: dict[str, list[Tensor]], row: int, shape: ImplicitShape) -> None:
+    """Copy the weights of an earlier fit into one row of the batch."""
+    if isinstance(shape, ClippedShape):
+        shape = shape.base
+    assert isinstance(shape, ConvexNetwork)
+    with torch.no_grad():
+        for name in ("hidden", "skip", "bias"):
+            kept = list(getattr(shape, name))
+            for i, (target, tensor) in enumerate(zip(weights[name], kept, strict=True)):
+                scale = 1 / _SHARPNESS[1] if i == len(kept) - 1 else 1.0
+                target[row] = (tensor * scale).float().to(target.device)

@@ -1,0 +1,102 @@
+"""Which part of the evidence belongs to an object: what its strokes reach, up to a neck.
+
+Evidence of touching objects of one kind runs together into a clump. A convex
+object cannot have a narrow neck, so the clump is cut where it is clearly
+narrower than on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import BoolArray
+
+__all__ = ["own_part", "stroke_component"]
+
+# A neck narrower than this share of the object's inscribed radius is a cut.
+NECK = 0.75
+# Clumps that fill this share of their hull are left alone.
+_SOLID = 0.95
+
+
+def stroke_component(mask: BoolArray, cells: NDArray[np.int64]) -> BoolArray:
+    """Part of a mask that hangs together with stroke cells (N, D), the cells included."""
+    joined = mask.copy()
+    joined[tuple(cells.T)] = True
+    labels, _ = ndimage.label(joined)
+    wanted = np.zeros(labels.max() + 1, bool)
+    wanted[labels[tuple(cells.T)]] = True
+    return wanted[labels]
+
+
+def own_part(
+    component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float, ...]
+) -> BoolArray:
+    """Cut a clump at its necks and keep the part the strokes lie in.
+
+    Parameters
+    ----------
+    component : ndarray of bool
+        Evidence that hangs together with the strokes.
+    cells : ndarray of int, shape (N, D)
+        Stroke cells.
+    pitch : tuple of float
+        Cell size per axis.
+
+    Returns
+    -------
+    ndarray of bool
+        The component, less what lies behind a neck.
+    """
+    filled = ndimage.binary_fill_holes(component)
+    depth = _depth(filled, pitch)
+    radius = _inscribed_radius(depth, cells, pitch)
+    cores, count = ndimage.label(depth > NECK * radius)
+    if count < 2:
+        return component
+    own = np.zeros(count + 1, bool)
+    own[cores[tuple(cells.T)]] = True
+    own[0] = False
+    if not own.any() or own[1:].all():
+        return component
+    from skimage.segmentation import watershed
+
+    parts = watershed(-depth, cores, mask=filled)
+    return component & own[parts] | _at(cells, component.shape)
+
+
+def _depth(mask: BoolArray, pitch: tuple[float, ...]) -> NDArray[np.float64]:
+    """Distance of inside voxels to the outside; the window's border does not count as outside."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=pitch))
+
+
+def _inscribed_radius(
+    depth: NDArray[np.float64], cells: NDArray[np.int64], pitch: tuple[float, ...]
+) -> float:
+    """Largest depth near the strokes: climbs from the deepest stroke cell within its ball."""
+    values = depth[tuple(cells.T)]
+    at = cells[int(values.argmax())]
+    best = float(values.max())
+    for _ in range(3):
+        reach = np.maximum((best / np.asarray(pitch)).astype(int), 1)
+        low = np.maximum(at - reach, 0)
+        box = tuple(slice(a, b) for a, b in zip(low, at + reach + 1, strict=True))
+        local = depth[box]
+        if local.max() <= best:
+            break
+        best = float(local.max())
+        at = low + np.array(np.unravel_index(int(local.argmax()), local.shape))
+    return best
+
+
+def _at(cells: NDArray[np.int64], shape: tuple[int, ...]) -> BoolArray:
+    """Mask of the given cells."""
+    out = np.zeros(shape, bool)
+    out[tuple(cells.T)] = True
+    return out

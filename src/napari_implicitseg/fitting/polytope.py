@@ -1,0 +1,173 @@
+"""Polytopes for all objects of an image at once: the solver for live use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_implicitseg.fitting.planes import (
+    SHARP_STAGES,
+    SOFT_STAGES,
+    WARM_STAGES,
+    Planes,
+    Stage,
+    fit_planes,
+    spread_directions,
+)
+from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
+from napari_implicitseg.shapes.clipped import ClippedShape
+from napari_implicitseg.shapes.convex import Polytope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from napari_implicitseg.fitting.points import Points
+    from napari_implicitseg.fitting.problem import Geometry, Problem
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["PolytopeSolver"]
+
+_PLANES = {2: 16, 3: 40}
+# Half width of the collar the sharp stages look at, in whitened units (the radius is about 2).
+_COLLAR = 0.7
+
+
+class PolytopeSolver:
+    """Fits polytopes to the problems of several objects in one batch.
+
+    Parameters
+    ----------
+    planes : int or None
+        Planes per object; None takes 16 in 2D and 40 in 3D.
+    grid : Geometry
+    device : torch.device
+    check : callable
+        Called before each step; may raise to cancel.
+    """
+
+    def __init__(
+        self,
+        planes: int | None,
+        *,
+        grid: Geometry,
+        device: torch.device,
+        check: Callable[[], None],
+    ) -> None:
+        self._count = planes or _PLANES[len(grid.shape)]
+        self._grid = grid
+        self._device = device
+        self._check = check
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
+        """Continue from a shape of an earlier fit; False if it is of another kind."""
+        if isinstance(shape, ClippedShape):
+            shape = shape.base
+        if not isinstance(shape, Polytope) or len(shape.offsets) != self._count:
+            return False
+        problem.whitening = Whitening(shape.centre.numpy(), shape.whiten.numpy())
+        return True
+
+    def solve(
+        self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
+    ) -> tuple[list[Polytope], list[list[float]]]:
+        """Fit all problems; where there is a previous shape only the sharp stages run.
+
+        Returns
+        -------
+        shapes : list of Polytope
+        losses : list of list of float
+            Loss of every step, per object.
+        """
+        losses: list[list[float]] = [[] for _ in problems]
+        planes: list[Planes | None] = [
+            None if shape is None else self._continued(shape) for shape in previous
+        ]
+        fresh = [i for i, start in enumerate(planes) if start is None]
+        if fresh:
+            most = self._grid.effort.soft
+            points = [gather(problems[i], problems[i].cells, most) for i in fresh]
+            start = _joined([self._start(problems[i]) for i in fresh], self._device)
+            fitted = self._run(start, points, SOFT_STAGES, losses, fresh)
+            for row, i in enumerate(fresh):
+                planes[i] = Planes(fitted.normals[row : row + 1], fitted.offsets[row : row + 1])
+        known = [p for p in planes if p is not None]
+        points = [
+            self._collar(problem, start)
+            for problem, start in zip(problems, known, strict=True)
+        ]
+        every = list(range(len(problems)))
+        final = self._run(_joined(known, self._device), points, SHARP_STAGES if fresh else WARM_STAGES, losses, every)
+        return [self._shape(p, final, i) for i, p in enumerate(problems)], losses
+
+    def _run(
+        self,
+        start: Planes,
+        points: list[Points],
+        stages: Sequence[Stage],
+        losses: list[list[float]],
+        rows: list[int],
+    ) -> Planes:
+        """Run stages and note the losses of the objects in `rows`."""
+        history: list[Tensor] = []
+        size = sum(len(p.coords) for p in points) * self._count
+        with torch_threads(size), torch.no_grad():
+            batch = PointBatch.pack(points, self._device)
+            planes = fit_planes(start, batch, stages, history=history, check=self._check)
+        for step in torch.stack(history).tolist():
+            for row, loss in zip(rows, step, strict=True):
+                losses[row].append(loss)
+        return planes
+
+    def _start(self, problem: Problem) -> Planes:
+        """Planes around the evidence the strokes reach: its support function."""
+        directions = spread_directions(self._count, len(self._grid.shape))
+        core = self._grid.cell_centres(problem.window, problem.core)
+        reach = problem.whitening(core) @ directions.T
+        # LSE rounds the corners off inwards: start a little outside.
+        offsets = np.quantile(reach, 0.99, axis=0) + 0.02
+        return Planes(
+            torch.from_numpy(directions[None].astype(np.float32)),
+            torch.from_numpy(offsets[None].astype(np.float32)),
+        )
+
+    def _continued(self, shape: ImplicitShape) -> Planes:
+        """Planes of a shape that `adopt` has accepted or `solve` has returned."""
+        if isinstance(shape, ClippedShape):
+            shape = shape.base
+        assert isinstance(shape, Polytope)
+        return Planes(shape.normals.detach()[None].float(), shape.offsets.detach()[None].float())
+
+    def _collar(self, problem: Problem, start: Planes) -> Points:
+        """Fine cells near the boundary so far, and all strokes."""
+        window, fine = problem.window, problem.fine.window
+        every = np.arange(len(problem.cells.target))
+        whitened = problem.whitening(self._grid.cell_centres(window, every)).astype(np.float32)
+        normals, offsets = start.normals[0].cpu().numpy(), start.offsets[0].cpu().numpy()
+        nearest = (whitened @ normals.T - offsets).max(axis=-1)
+        near = (np.abs(nearest) < _COLLAR).reshape(window.shape)
+        index = np.flatnonzero(near[window.cells_of(fine)])
+        return gather(problem, problem.fine, self._grid.effort.sharp, index)
+
+    def _shape(self, problem: Problem, planes: Planes, row: int) -> Polytope:
+        """Wrap the planes of one object."""
+        return Polytope(
+            planes.normals[row].cpu(),
+            planes.offsets[row].cpu(),
+            torch.from_numpy(problem.whitening.matrix),
+            torch.from_numpy(problem.whitening.centre),
+            kappa=SHARP_STAGES[-1].kappa,
+            sharpness=SHARP_STAGES[-1].sharpness,
+            extent=self._grid.extent,
+        )
+
+
+def _joined(planes: Sequence[Planes], device: torch.device) -> Planes:
+    """Stack the planes of several objects."""
+    return Planes(
+        torch.cat([p.normals for p in planes]).to(device),
+        torch.cat([p.offsets for p in planes]).to(device),
+    )

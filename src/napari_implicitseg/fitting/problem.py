@@ -1,0 +1,229 @@
+"""One object's fitting problem: where to look, and what the evidence says there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_implicitseg.features import Window, window_step
+from napari_implicitseg.fitting.parts import own_part, stroke_component
+from napari_implicitseg.fitting.points import Whitening
+from napari_implicitseg.shapes.base import box_extent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.predictors.evidence import Evidence
+    from napari_implicitseg.scribbles import Samples
+
+__all__ = ["Cells", "Effort", "Geometry", "Problem", "pose", "touches_border", "window_around"]
+
+# Objects that get the full effort each; more of them share what that costs.
+_FULL_EFFORT = 8
+_LEAST_EFFORT = 0.18
+# A window is this much larger on each side than what was found of the object.
+_MARGIN = 0.35
+_LEAST_MARGIN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How closely each object is looked at.
+
+    Attributes
+    ----------
+    cells : int
+        Most cells of a window where distances are computed.
+    fine : int
+        Most cells of the same window where colours are looked up.
+    soft, sharp : int
+        Most points of the first and the last stages of a fit.
+    """
+
+    cells: int
+    fine: int
+    soft: int
+    sharp: int
+
+    @classmethod
+    def for_objects(cls, count: int, ndim: int) -> Effort:
+        """Full effort for a few objects; many get less each, as they are small as a rule."""
+        share = min(1.0, max(_LEAST_EFFORT, _FULL_EFFORT / max(count, 1)))
+        full = (112**2, 360**2, 2000, 2400) if ndim == 2 else (40**3, 72**3, 5000, 8000)
+        cells, fine, soft, sharp = (int(share * n) for n in full)
+        return cls(cells, fine, soft, sharp)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Voxel grid of an image and the shape coordinates of its box.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    spacing : tuple of float
+    effort : Effort
+    extent : tuple of float
+        Side lengths of the box in shape coordinates.
+    pitch : ndarray of float64, shape (D,)
+        Voxel size in shape coordinates.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    effort: Effort
+    extent: tuple[float, ...] = field(init=False)
+    pitch: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the box."""
+        extent = box_extent(self.shape, self.spacing)
+        object.__setattr__(self, "extent", extent)
+        object.__setattr__(self, "pitch", np.asarray(extent) / np.asarray(self.shape))
+
+    def cell_centres(self, window: Window, chosen: NDArray[Any]) -> NDArray[np.float64]:
+        """Shape coordinates of some of a window's cells, (N, D) in raster order.
+
+        `chosen` is a mask of the window's shape, or flat indices.
+        """
+        flat = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        index = np.unravel_index(flat, window.shape)
+        axes = [window.centres(a) * p for a, p in enumerate(self.pitch)]
+        return np.stack([axis[i] for axis, i in zip(axes, index, strict=True)], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Evidence on the cells of a window, in raster order.
+
+    Attributes
+    ----------
+    window : Window
+    target : ndarray of bool, shape (M,)
+        Whether the evidence speaks for the object.
+    weight : ndarray of float32, shape (M,)
+        How strongly, 0 to 1.
+    """
+
+    window: Window
+    target: BoolArray
+    weight: NDArray[np.float32]
+
+
+@dataclass(slots=True)
+class Problem:
+    """Evidence about one object in one window.
+
+    Attributes
+    ----------
+    label : int
+    grid : Geometry
+    cells, fine : Cells
+        The same box in coarse and in fine cells.
+    probability : ndarray of float32, shape fine.window.shape
+    core : ndarray of bool, shape cells.window.shape
+        Cells the strokes reach: where a fit starts.
+    voxels : ndarray of int64, shape (K, D)
+        Stroke voxels in the window, of any label.
+    own : ndarray of bool, shape (K,)
+        Whether they are this object's.
+    boost : ndarray of float32, shape (K,)
+        Extra weight of strokes that a fit did not satisfy.
+    whitening : Whitening
+    """
+
+    label: int
+    grid: Geometry
+    cells: Cells
+    fine: Cells
+    probability: NDArray[np.float32]
+    core: BoolArray
+    voxels: NDArray[np.int64]
+    own: BoolArray
+    boost: NDArray[np.float32]
+    whitening: Whitening
+
+    @property
+    def window(self) -> Window:
+        """Box of voxels the problem looks at."""
+        return self.cells.window
+
+    @property
+    def strokes(self) -> NDArray[np.float64]:
+        """Shape coordinates of the stroke voxels, (K, D)."""
+        return (self.voxels + 0.5) * self.grid.pitch
+
+
+def window_around(low: NDArray[np.float64], high: NDArray[np.float64], grid: Geometry) -> Window:
+    """Window with a margin around a box of voxels, in cells that fit the budget."""
+    pad = _MARGIN * (high - low) + _LEAST_MARGIN * grid.pitch.min() / grid.pitch
+    first = np.maximum(np.floor(low - pad), 0).astype(int)
+    last = np.minimum(np.ceil(high + pad), grid.shape).astype(int)
+    size = tuple(int(n) for n in last - first)
+    step = window_step(size, grid.spacing, grid.effort.cells)
+    # Windows start on multiples of their step, so that equal steps share one grid.
+    first -= first % np.asarray(step)
+    last = np.minimum(-(-last // np.asarray(step)) * np.asarray(step), grid.shape)
+    return Window(tuple(first.tolist()), tuple(last.tolist()), step)
+
+
+def touches_border(mask: BoolArray, window: Window, grid: Geometry) -> bool:
+    """Whether a mask reaches a side of its window that is not a side of the image."""
+    for axis, (start, stop, size) in enumerate(
+        zip(window.start, window.stop, grid.shape, strict=True)
+    ):
+        ends = mask.take([0, -1], axis=axis).any(
+            axis=tuple(a for a in range(mask.ndim) if a != axis)
+        )
+        if (ends[0] and start > 0) or (ends[-1] and stop < size):
+            return True
+    return False
+
+
+def pose(
+    label: int, window: Window, evidence: Evidence, samples: Samples, grid: Geometry
+) -> Problem:
+    """Collect what the evidence says about one object in one window."""
+    finer = window_step(
+        tuple(b - a for a, b in zip(window.start, window.stop, strict=True)),
+        grid.spacing,
+        grid.effort.fine,
+    )
+    fine = Window(window.start, window.stop, finer)
+    probability, closer = evidence.refined(label, window, fine)
+    inside = samples.inside(window.start, window.stop)
+    voxels, own = samples.coords[inside], samples.ids[inside] == label
+    strokes = window.cells(voxels[own])
+    likely = ndimage.gaussian_filter(probability, 0.7) > 0.5
+    component = stroke_component(likely, strokes)
+    core = own_part(component, strokes, tuple((grid.pitch * window.step).tolist()))
+    centres = grid.cell_centres(window, core)
+    return Problem(
+        label=label,
+        grid=grid,
+        cells=_cells(window, probability, component, core),
+        fine=_cells(fine, closer, component[window.cells_of(fine)], core[window.cells_of(fine)]),
+        probability=closer,
+        core=core,
+        voxels=voxels,
+        own=own,
+        boost=np.ones(len(own), np.float32),
+        whitening=Whitening.of(centres, float(grid.pitch.max()) / 2),
+    )
+
+
+def _cells(
+    window: Window, probability: NDArray[np.float32], component: BoolArray, core: BoolArray
+) -> Cells:
+    """Targets and weights: what hangs together with the strokes is the object's."""
+    target = probability > 0.5
+    weight = np.abs(2 * probability - 1)
+    # Evidence the strokes do not reach is not this object's, but no proof against it either.
+    weight[target & ~component] = 0
+    # Behind a neck lies another object of the same kind.
+    target &= ~(component & ~core)
+    return Cells(window, target.reshape(-1), weight.reshape(-1))

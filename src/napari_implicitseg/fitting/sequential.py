@@ -1,0 +1,201 @@
+"""Evidence first, then the shapes: all objects of a scribble layer together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from napari_implicitseg.fitting.parts import stroke_component
+from napari_implicitseg.fitting.problem import Problem, pose, touches_border, window_around
+from napari_implicitseg.shapes.clipped import ClippedShape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.features import Window
+    from napari_implicitseg.fitting.problem import Geometry
+    from napari_implicitseg.predictors.evidence import Evidence
+    from napari_implicitseg.scribbles import Samples
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["Fitted", "Fitter", "Solver"]
+
+_MOST_GROWTHS = 8
+_MOST_ENFORCEMENTS = 2
+_BOOST = 8.0
+# An earlier shape reaches this far from its centre, in whitened units.
+_REACH = 2.2
+
+
+class Solver(Protocol):
+    """What fits shapes to problems, in one batch."""
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
+        """Continue from a shape of an earlier fit; False if it cannot."""
+
+    def solve(
+        self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
+    ) -> tuple[Sequence[ImplicitShape], list[list[float]]]:
+        """Return a shape and the loss of every step for each problem."""
+
+
+@dataclass(slots=True)
+class Fitted:
+    """A fitted object.
+
+    Attributes
+    ----------
+    problem : Problem
+    shape : ImplicitShape
+    mask : ndarray of bool
+        Voxels of the problem's window, full resolution.
+    losses : list of float
+    """
+
+    problem: Problem
+    shape: ImplicitShape
+    mask: BoolArray
+    losses: list[float]
+
+    @property
+    def label(self) -> int:
+        """Id of the object."""
+        return self.problem.label
+
+    @property
+    def window(self) -> Window:
+        """Box of the mask."""
+        return self.problem.window
+
+
+class Fitter:
+    """Fits the objects of one image to their evidence.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    samples : Samples
+    grid : Geometry
+    solver : Solver
+    previous : mapping of int to ImplicitShape
+        Shapes of an earlier fit to continue from.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        samples: Samples,
+        *,
+        grid: Geometry,
+        solver: Solver,
+        previous: Mapping[int, ImplicitShape],
+    ) -> None:
+        self._evidence = evidence
+        self._samples = samples
+        self._grid = grid
+        self._solver = solver
+        self._previous = previous
+
+    def run(self) -> list[Fitted]:
+        """Fit every object, look further where a mask reaches the edge of its window."""
+        fitted: dict[int, Fitted] = {}
+        problems, starts = self._warm_problems()
+        cold = [label for label in self._samples.objects if label not in starts]
+        problems += [self._cold_problem(label) for label in cold]
+        for _ in range(_MOST_GROWTHS):
+            if not problems:
+                break
+            previous = [starts.get(p.label) for p in problems]
+            for item in self._enforced(self._solved(problems, previous)):
+                fitted[item.label] = item
+            problems = []
+            for item in list(fitted.values()):
+                if self._wrong_start(item, starts):
+                    del starts[item.label]
+                    problems.append(self._cold_problem(item.label))
+                elif touches_border(item.mask, item.window, self._grid):
+                    problems.append(self._grown(item))
+                    starts.pop(item.label, None)
+        return [fitted[label] for label in self._samples.objects]
+
+    def _warm_problems(self) -> tuple[list[Problem], dict[int, ImplicitShape]]:
+        """Problems of the objects that an earlier fit has a shape for."""
+        problems, starts = [], {}
+        for label in self._samples.objects:
+            shape = self._previous.get(label)
+            base = shape.base if isinstance(shape, ClippedShape) else shape
+            centre, whiten = getattr(base, "centre", None), getattr(base, "whiten", None)
+            if shape is None or base is None or centre is None or whiten is None:
+                continue
+            if base.extent != self._grid.extent:
+                continue
+            spread = np.linalg.norm(np.linalg.inv(whiten.numpy()), axis=1) * _REACH
+            coords = self._samples.coords[self._samples.ids == label]
+            low = np.minimum((centre.numpy() - spread) / self._grid.pitch, coords.min(axis=0))
+            high = np.maximum((centre.numpy() + spread) / self._grid.pitch, coords.max(axis=0) + 1)
+            size = np.asarray(self._grid.shape)
+            window = window_around(np.clip(low, 0, size), np.clip(high, 0, size), self._grid)
+            problem = pose(label, window, self._evidence, self._samples, self._grid)
+            if self._solver.adopt(problem, shape):
+                problems.append(problem)
+                starts[label] = shape
+        return problems, starts
+
+    def _cold_problem(self, label: int) -> Problem:
+        """Problem in a window around what the coarse look says of an object."""
+        coarse = self._evidence.coarse
+        coords = self._samples.coords[self._samples.ids == label]
+        likely = self._evidence.probability(label, coarse) > 0.5
+        cells = np.argwhere(stroke_component(likely, coarse.cells(coords)))
+        step, start = np.asarray(coarse.step), np.asarray(coarse.start)
+        low = np.minimum(start + cells.min(axis=0) * step, coords.min(axis=0))
+        high = np.maximum(start + (cells.max(axis=0) + 1) * step, coords.max(axis=0) + 1)
+        window = window_around(low.astype(float), high.astype(float), self._grid)
+        return pose(label, window, self._evidence, self._samples, self._grid)
+
+    def _grown(self, item: Fitted) -> Problem:
+        """Problem of the same object in a larger window."""
+        low, high = (np.asarray(side, float) for side in (item.window.start, item.window.stop))
+        window = window_around(low, high, self._grid)
+        return pose(item.label, window, self._evidence, self._samples, self._grid)
+
+    def _wrong_start(self, item: Fitted, starts: Mapping[int, ImplicitShape]) -> bool:
+        """Whether an object fitted from an earlier shape had better start anew."""
+        return item.label in starts and bool(_missed(item).any())
+
+    def _solved(
+        self, problems: list[Problem], previous: Sequence[ImplicitShape | None]
+    ) -> list[Fitted]:
+        """Solve problems and rasterise the shapes."""
+        shapes, losses = self._solver.solve(problems, previous)
+        return [
+            Fitted(
+                problem, shape, shape.rasterize(self._grid.shape, region=problem.window.slices), loss
+            )
+            for problem, shape, loss in zip(problems, shapes, losses, strict=True)
+        ]
+
+    def _enforced(self, items: list[Fitted]) -> list[Fitted]:
+        """Fit again, with more weight on them, where strokes were not satisfied."""
+        best = {item.label: item for item in items}
+        for _ in range(_MOST_ENFORCEMENTS):
+            open_ = [item for item in best.values() if _missed(item).any()]
+            if not open_:
+                break
+            for item in open_:
+                item.problem.boost[_missed(item)] *= _BOOST
+            again = self._solved([i.problem for i in open_], [i.shape for i in open_])
+            for before, after in zip(open_, again, strict=True):
+                after.losses[:0] = before.losses
+                if _missed(after).sum() < _missed(before).sum():
+                    best[after.label] = after
+        return list(best.values())
+
+
+def _missed(item: Fitted) -> BoolArray:
+    """Stroke voxels of the window that the mask contradicts, shape (K,)."""
+    at = item.problem.voxels - np.asarray(item.window.start)
+    return np.asarray(item.mask[tuple(at.T)] != item.problem.own)

@@ -1,0 +1,313 @@
+"""Evidence for a fit: colour, distance or a given map, weighed per image.
+
+What tells objects from background differs between images: on stained cells
+colour does, in grey medical images the distance to the strokes does. So parts
+of the strokes are left out, each source predicts them from the rest, and the
+sources are blended by how well they did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.features import Patch, Window, smooth, window_step
+from napari_implicitseg.predictors.geodesic import EXPONENT, TwoNearest, two_nearest
+from napari_implicitseg.predictors.histogram import ColourModel
+from napari_implicitseg.predictors.weighing import left_out_gains, novelty, weights_from_gains
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.features import Reader
+    from napari_implicitseg.scribbles import Samples
+
+__all__ = ["SOURCES", "Evidence"]
+
+SOURCES = ("auto", "histogram", "geodesic", "none")
+
+# Cells of the coarse look at the whole image, by number of axes.
+_COARSE_CELLS = {2: 208**2, 3: 48**3}
+# An earlier fit already knows where the objects are.
+_WARM_CELLS = {2: 128**2, 3: 40**3}
+# Of a lazily read image that is larger than this, only the strokes' surroundings are looked at.
+_LAZY_VOXELS = 1 << 24
+_LAZY_MARGIN = 2.0
+# Length along the image's longest side that a change across the whole range of colours is worth.
+_EDGE_FACTOR = 6.0
+_BLUR = 0.7
+# Colours that strokes have not seen are a little more often the objects' than the
+# background's, which people paint more freely; novelty adds to both.
+_OBJECT_FLOOR, _BACKGROUND_FLOOR, _NOVELTY_SHARE, _MOST_FLOOR = 0.03, 0.02, 0.5, 0.5
+_BACKGROUND = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A window with everything the sources need."""
+
+    patch: Patch
+    features: NDArray[np.float32]
+    seeds: NDArray[np.int32]
+
+    def cropped(self, window: Window, box: tuple[slice, ...]) -> _Look:
+        """Part of the look that another window on the same grid sees."""
+        channels, valid = self.patch.channels[:, *box], self.patch.valid[box]
+        return _Look(Patch(window, channels, valid), self.features[:, *box], self.seeds[box])
+
+
+class Evidence:
+    """Probability of each object anywhere in an image.
+
+    Parameters
+    ----------
+    reader : Reader
+        The image, or a probability map if `source` is "given".
+    samples : Samples
+        The strokes.
+    source : {"auto", "histogram", "geodesic", "none", "given"}
+    spacing : tuple of float
+        Voxel size per axis.
+    weights : mapping of str to float, optional
+        Blend of an earlier fit to the same image; saves weighing again.
+
+    Attributes
+    ----------
+    coarse : Window
+        The coarse look at the whole image.
+    weights : dict of str to float
+        Share of each source; they sum to 1.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        samples: Samples,
+        *,
+        source: str,
+        spacing: tuple[float, ...],
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._samples = samples
+        self._source = source
+        self._spacing = spacing
+        self._ids = samples.objects
+        cells = (_COARSE_CELLS if weights is None else _WARM_CELLS)[len(reader.shape)]
+        self.coarse = _coarse_window(reader, samples, spacing, cells)
+        self._edge_weight = self._edge_length()
+        self._whole = self._look(self.coarse)
+        self._colour = self._learn_colour() if source in ("auto", "histogram") else None
+        self._known_distances: TwoNearest | None = None
+        # An earlier fit knows where to look, so its windows can do without the coarse distances.
+        self._look_far = weights is None
+        self.weights = dict(weights) if weights is not None else self._weigh()
+
+    @property
+    def _nearest(self) -> TwoNearest:
+        """Distances over the coarse look, computed when first asked for."""
+        if self._known_distances is None:
+            self._known_distances = self._distances(self._whole, None)
+        return self._known_distances
+
+    def probability(self, label: int, window: Window) -> NDArray[np.float32]:
+        """Probability of one object over a window, shape window.shape."""
+        return self._blend(label, *self._seen(window))
+
+    def refined(
+        self, label: int, window: Window, fine: Window
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probability of one object over a window, and over the same box in finer cells.
+
+        Distances are smooth: only colours are looked at again in the finer cells.
+        """
+        look, nearest = self._seen(window)
+        coarse = self._blend(label, look, nearest)
+        if fine.step == window.step:
+            return coarse, coarse
+        patch = self._reader.patch(fine)
+        closer = _Look(patch, smooth(patch.channels, _BLUR), np.empty(fine.shape, np.int32))
+        index = window.cells_of(fine)
+        return coarse, self._blend(label, closer, _cropped(nearest, index))
+
+    def _seen(self, window: Window) -> tuple[_Look, TwoNearest]:
+        """Look at a window and the distances in it."""
+        box = self._place_in_coarse(window)
+        if box is not None:
+            return self._whole.cropped(window, box), _cropped(self._nearest, box)
+        look = self._look(window)
+        alone = self._look_far or not (look.seeds == _BACKGROUND).any()
+        return look, self._distances(look, self._rim(window) if alone else None)
+
+    def _place_in_coarse(self, window: Window) -> tuple[slice, ...] | None:
+        """Cells of the coarse look that a window consists of, None if it is finer."""
+        coarse = self.coarse
+        box = []
+        for a, b, s, c, d, t in zip(
+            window.start, window.stop, window.step,
+            coarse.start, coarse.stop, coarse.step, strict=True,
+        ):
+            aligned = (a - c) % t == 0 and (b == d or (b - c) % t == 0)
+            if s != t or a < c or b > d or not aligned:
+                return None
+            box.append(slice((a - c) // t, -(-(b - c) // t)))
+        return tuple(box)
+
+    def _edge_length(self) -> float:
+        """Length a change of the features across their whole range is worth."""
+        if self._source == "none":
+            return 0.0
+        sides = zip(self.coarse.start, self.coarse.stop, self._spacing, strict=True)
+        return _EDGE_FACTOR * max((b - a) * s for a, b, s in sides)
+
+    def _look(self, window: Window) -> _Look:
+        """Read a window and plant the strokes in it."""
+        patch = self._reader.patch(window)
+        seeds = np.full(window.shape, -1, np.int32)
+        inside = self._samples.inside(window.start, window.stop)
+        cells = window.cells(self._samples.coords[inside])
+        codes = self._codes(self._samples.ids[inside])
+        # Objects are planted last: in a coarse cell they are the rarer ones.
+        order = np.argsort(codes > _BACKGROUND, kind="stable")
+        seeds[tuple(cells[order].T)] = codes[order]
+        if not self._samples.is_background.any():
+            self._plant_border(seeds, window)
+        return _Look(patch, smooth(patch.channels, _BLUR), seeds)
+
+    def _codes(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
+        """0 for background, 1, 2, ... for the objects in ascending order of id."""
+        codes = np.searchsorted(np.asarray(self._ids), ids) + 1
+        return np.where(ids == self._samples.background, _BACKGROUND, codes).astype(np.int32)
+
+    def _plant_border(self, seeds: NDArray[np.int32], window: Window) -> None:
+        """Without background strokes the border of the image stands for the background."""
+        for axis, size in enumerate(self._reader.shape):
+            for at, is_border in ((0, window.start[axis] == 0), (-1, window.stop[axis] == size)):
+                if is_border and size > 1:
+                    side = seeds[(slice(None),) * axis + (at,)]
+                    side[side < 0] = _BACKGROUND
+
+    def _pitch(self, window: Window) -> tuple[float, ...]:
+        """Physical size of a window's cells."""
+        return tuple(s * k for s, k in zip(self._spacing, window.step, strict=True))
+
+    def _distances(self, look: _Look, initial: TwoNearest | None) -> TwoNearest:
+        """Geodesic distances over a look."""
+        return two_nearest(
+            look.features,
+            look.seeds,
+            spacing=self._pitch(look.patch.window),
+            edge_weight=self._edge_weight,
+            valid=None if look.patch.valid.all() else look.patch.valid,
+            initial=initial,
+        )
+
+    def _rim(self, window: Window) -> TwoNearest:
+        """Distances known from the coarse look, at the rim of a window only."""
+        coarse = self.coarse
+        cells = [
+            np.clip(
+                (window.centres(a).astype(np.int64) - coarse.start[a]) // coarse.step[a],
+                0,
+                coarse.shape[a] - 1,
+            )
+            for a in range(len(window.start))
+        ]
+        taken = _cropped(self._nearest, np.ix_(*cells))
+        inner = (slice(1, -1),) * len(cells)
+        taken.first[inner], taken.second[inner] = -1, -1
+        taken.near[inner], taken.far[inner] = np.inf, np.inf
+        return taken
+
+    def _learn_colour(self) -> ColourModel:
+        """Colour model of all strokes; without background strokes, against the whole image."""
+        look = self._whole
+        valid = look.patch.valid
+        is_object, is_background = valid & (look.seeds > _BACKGROUND), valid & (look.seeds == 0)
+        objects = look.features[:, is_object]
+        if not self._samples.is_background.any():
+            return ColourModel.fit(objects, look.features[:, valid])
+        background = look.features[:, is_background]
+        floors = (
+            _OBJECT_FLOOR + _NOVELTY_SHARE * novelty(objects, np.argwhere(is_object)),
+            _BACKGROUND_FLOOR + _NOVELTY_SHARE * novelty(background, np.argwhere(is_background)),
+        )
+        bounded = min(floors[0], _MOST_FLOOR), min(floors[1], _MOST_FLOOR)
+        return ColourModel.fit(objects, background, floors=bounded)
+
+    def _weigh(self) -> dict[str, float]:
+        """Blend the sources by how well each predicts left-out parts of the strokes."""
+        if self._source != "auto":
+            return {self._source: 1.0}
+        gains = left_out_gains(
+            self._whole.features,
+            self._whole.seeds,
+            self._whole.patch.valid,
+            pitch=self._pitch(self.coarse),
+            edge_weight=self._edge_weight,
+        )
+        return weights_from_gains(gains)
+
+    def _blend(self, label: int, look: _Look, nearest: TwoNearest) -> NDArray[np.float32]:
+        """Weighted sum of the sources' log odds for one object, as a probability."""
+        code = self._ids.index(label) + 1
+        total = np.zeros(look.seeds.shape, np.float32)
+        for name, weight in self.weights.items():
+            total += np.float32(weight) * _logit(self._by_source(name, code, look, nearest))
+        return np.asarray(1 / (1 + np.exp(-total)), np.float32)
+
+    def _by_source(
+        self, name: str, code: int, look: _Look, nearest: TwoNearest
+    ) -> NDArray[np.float32]:
+        """Probability of an object by one source."""
+        if name == "given":
+            # The reader of a probability map takes one half off.
+            given = np.clip(look.patch.channels[0] + np.float32(0.5), 0, 1)
+            return _in_territory(np.where(look.patch.valid, given, 0.5), nearest, code)
+        if name == "histogram" and self._colour is not None:
+            colour = self._colour.predict(look.features)
+            colour[~look.patch.valid] = 0.5
+            return _in_territory(colour, nearest, code)
+        return nearest.evidence(code, exponent=EXPONENT)
+
+
+def _cropped(nearest: TwoNearest, box: tuple[Any, ...]) -> TwoNearest:
+    """Part of the distances; a copy if the box is made of index arrays."""
+    return TwoNearest(nearest.first[box], nearest.second[box], nearest.near[box], nearest.far[box])
+
+
+def _in_territory(
+    values: NDArray[np.float32], nearest: TwoNearest, code: int
+) -> NDArray[np.float32]:
+    """Where another object is nearer, being object speaks against this one."""
+    closest = np.where(nearest.first == _BACKGROUND, nearest.second, nearest.first)
+    own = (closest == code) | (closest <= _BACKGROUND)
+    return np.where(own, values, np.minimum(values, 1 - values)).astype(np.float32)
+
+
+def _logit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log odds, bounded."""
+    clipped = np.clip(values, 0.01, 0.99)
+    return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
+
+
+def _coarse_window(
+    reader: Reader, samples: Samples, spacing: tuple[float, ...], cells: int
+) -> Window:
+    """Whole image in few cells; of a large lazy one only the surroundings of the objects."""
+    shape = np.asarray(reader.shape)
+    low, high = np.zeros_like(shape), shape
+    if reader.lazy and float(np.prod(shape.astype(float))) > _LAZY_VOXELS:
+        coords = samples.coords[~samples.is_background]
+        first, last = coords.min(axis=0), coords.max(axis=0) + 1
+        physical = (last - first) * np.asarray(spacing)
+        margin = np.ceil((_LAZY_MARGIN * physical.max() + 64) / np.asarray(spacing)).astype(int)
+        low, high = np.maximum(first - margin, 0), np.minimum(last + margin, shape)
+    size = tuple(int(n) for n in high - low)
+    step = window_step(size, spacing, cells)
+    low = low - low % np.asarray(step)
+    return Window(tuple(int(i) for i in low), tuple(int(i) for i in high), step)

@@ -1,0 +1,221 @@
+"""What a fit returns: labels, shapes, certificates and a report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import FileError
+from napari_implicitseg.shapes.certificate import Certificate
+from napari_implicitseg.volumes.atomic import explain, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import LabelArray
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["FitReport", "FitResult", "UnsatisfiedStroke"]
+
+_FORMAT = "napari-implicitseg/fit-result/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsatisfiedStroke:
+    """A stroke that the fitted mask contradicts.
+
+    Attributes
+    ----------
+    label : int
+        Id the user painted.
+    got : int
+        Id the result has there; 0 is background.
+    voxels : int
+        How many voxels of the stroke are contradicted.
+    position : tuple of int
+        Array index of one of them, in the order of the image's axes.
+    """
+
+    label: int
+    got: int
+    voxels: int
+    position: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        painted = f"{self.voxels} voxels painted {self.label} near {self.position}"
+        return f"{painted} came out as {self.got or 'background'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """What a fit has to say besides its masks.
+
+    Attributes
+    ----------
+    seconds : float
+        Wall time of the fit.
+    ignored_voxels : int
+        NaN or infinite voxels of the image that were not used as evidence.
+    evidence_weights : mapping of str to float
+        Share of each source in the blended evidence; they sum to 1.
+    unsatisfied : tuple of UnsatisfiedStroke
+        Strokes no mask of the wanted shape could agree with.
+    warnings : tuple of str
+        Advice for the user, in whole sentences.
+    """
+
+    seconds: float = 0.0
+    ignored_voxels: int = 0
+    evidence_weights: Mapping[str, float] = field(default_factory=dict)
+    unsatisfied: tuple[UnsatisfiedStroke, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitResult:
+    """Masks with a shape guarantee, and the implicit shapes behind them.
+
+    Attributes
+    ----------
+    labels : ndarray of uint32, like the image's spatial shape
+        0 is background, every other value the id of an object.
+    shapes : mapping of int to ImplicitShape
+        The fitted shape of each object id.
+    certificates : mapping of int to Certificate
+        What was checked on the voxels of each object's mask.
+    evidence : ndarray of float32 or None, like the image's spatial shape
+        Probability that a voxel is object (any of them), 0 to 1; 0 where it
+        was not looked at.
+    history : mapping of str to list of float
+        Loss per step, one entry per object (`"loss/2"`).
+    spacing : tuple of float
+        Voxel size per axis the fit worked with.
+    report : FitReport
+        Time, ignored voxels, unsatisfied strokes, advice.
+    """
+
+    labels: LabelArray
+    shapes: Mapping[int, ImplicitShape]
+    certificates: Mapping[int, Certificate]
+    evidence: NDArray[np.float32] | None
+    history: Mapping[str, list[float]]
+    spacing: tuple[float, ...] = ()
+    report: FitReport = field(default_factory=FitReport)
+
+    def save(self, path: str | Path) -> None:
+        """Write the result to one safetensors file; nothing is pickled.
+
+        Parameters
+        ----------
+        path : path
+            Replaced if it exists; on a failure the old file stays.
+
+        Raises
+        ------
+        FileError
+            If the disk is full or the file cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, NDArray[Any]] = {"labels": np.ascontiguousarray(self.labels)}
+        if self.evidence is not None:
+            tensors["evidence"] = np.ascontiguousarray(self.evidence)
+        for label, shape in self.shapes.items():
+            for name, tensor in shape.state_dict().items():
+                values = tensor.detach().cpu().numpy()
+                tensors[f"shapes/{label}/{name}"] = np.ascontiguousarray(values)
+        metadata = {"format": _FORMAT, "result": json.dumps(self._description())}
+        with replace_file(Path(path), overwrite=True) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a result that `save` wrote.
+
+        Raises
+        ------
+        FileError
+            If the file is missing, damaged or was not written by `save`.
+        """
+        tensors, description = _read(Path(path))
+        return cls(
+            labels=tensors["labels"],
+            shapes=_shapes(description["shapes"], tensors),
+            certificates={int(k): Certificate(**c) for k, c in description["certificates"].items()},
+            evidence=tensors.get("evidence"),
+            history=description["history"],
+            spacing=tuple(description["spacing"]),
+            report=_report(description["report"]),
+        )
+
+    def _description(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON values."""
+        return {
+            "shapes": {str(k): s.description() for k, s in self.shapes.items()},
+            "certificates": {str(k): asdict(c) for k, c in self.certificates.items()},
+            "history": dict(self.history),
+            "spacing": list(self.spacing),
+            "report": asdict(self.report),
+        }
+
+
+def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and description of a saved result."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise FileError(
+                    f"'{path}' is not a fit result of this package ({_FORMAT}). "
+                    "Give a file that FitResult.save or --save-result wrote."
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(metadata["result"])
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise FileError(
+            f"'{path}' cannot be read as a fit result: {error}. It is damaged or cut off; "
+            "fit again and save it anew."
+        ) from error
+
+
+def _shapes(
+    descriptions: dict[str, Any], tensors: dict[str, NDArray[Any]]
+) -> dict[int, ImplicitShape]:
+    """Build the shapes from their descriptions and arrays."""
+    import torch
+
+    from napari_implicitseg.shapes import build_shape
+
+    out = {}
+    for label, description in descriptions.items():
+        prefix = f"shapes/{label}/"
+        own = {
+            name.removeprefix(prefix): torch.from_numpy(values.copy())
+            for name, values in tensors.items()
+            if name.startswith(prefix)
+        }
+        out[int(label)] = build_shape(description, own)
+    return out
+
+
+def _report(values: dict[str, Any]) -> FitReport:
+    """Report from its JSON values."""
+    strokes = (
+        UnsatisfiedStroke(**{**stroke, "position": tuple(stroke["position"])})
+        for stroke in values["unsatisfied"]
+    )
+    return FitReport(
+        **{**values, "unsatisfied": tuple(strokes), "warnings": tuple(values["warnings"])}
+    )

@@ -1,0 +1,162 @@
+"""A stack fitted slice by slice: every slice along the first axis on its own, in 2D."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.fits import FitOptions, fit_image
+from napari_implicitseg.results import FitReport, FitResult
+from napari_implicitseg.shapes.base import box_extent
+from napari_implicitseg.shapes.certificate import Certificate, count_components, crop_box
+from napari_implicitseg.shapes.stack import SliceStack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.features import Reader
+    from napari_implicitseg.scribbles import Samples
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["fit_slices"]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the slices fitted so far have brought."""
+
+    shapes: dict[int, dict[int, ImplicitShape]] = field(default_factory=dict)
+    certificates: dict[int, dict[int, Certificate]] = field(default_factory=dict)
+    reports: dict[int, FitReport] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+
+def fit_slices(
+    reader: Reader,
+    samples: Samples,
+    options: FitOptions,
+    *,
+    previous: Mapping[int, ImplicitShape],
+    weights: Mapping[str, float] | None,
+    progress: Progress | None,
+) -> FitResult:
+    """Fit every slice that has object strokes; the others stay empty.
+
+    The parameters are those of `fit_image`, for a 3D image. Each slice needs
+    its own strokes; a guarantee holds in every slice, not across them.
+
+    Returns
+    -------
+    FitResult
+        Shapes are `SliceStack`s; history keys are ``loss/<id>/<slice>``.
+
+    Raises
+    ------
+    InputError
+        If the image is not 3D.
+    """
+    if len(reader.shape) != 3:
+        raise InputError(
+            f"per_slice fits stacks, but the image has spatial shape {reader.shape}. "
+            "Give a 3D image, or leave per_slice off."
+        )
+    begin = time.perf_counter()
+    flat = replace(options, spacing=options.spacing[1:])
+    labels = np.zeros(reader.shape, np.uint32)
+    evidence = np.zeros(reader.shape, np.float32)
+    gathered = _Gathered()
+    chosen = np.unique(samples.coords[~samples.is_background, 0]).tolist()
+    for done, z in enumerate(chosen):
+        result = fit_image(
+            reader.at_slice(z),
+            samples.at_slice(z),
+            flat,
+            previous=_at_slice(previous, z),
+            weights=weights,
+            progress=_part(progress, done, len(chosen)),
+        )
+        labels[z] = result.labels
+        if result.evidence is not None:
+            evidence[z] = result.evidence
+        gathered.reports[z] = result.report
+        for label, shape in result.shapes.items():
+            gathered.shapes.setdefault(label, {})[z] = shape
+            gathered.certificates.setdefault(label, {})[z] = result.certificates[label]
+            gathered.history[f"loss/{label}/{z}"] = result.history[f"loss/{label}"]
+    extent = box_extent(reader.shape, options.spacing)
+    return FitResult(
+        labels=labels,
+        shapes={
+            label: SliceStack(
+                shapes, scale=1 / max(extent[1:]), count=reader.shape[0], extent=extent
+            )
+            for label, shapes in sorted(gathered.shapes.items())
+        },
+        certificates={
+            label: _joined(parts, labels == label)
+            for label, parts in sorted(gathered.certificates.items())
+        },
+        evidence=evidence,
+        history=gathered.history,
+        spacing=options.spacing,
+        report=_report(gathered.reports, time.perf_counter() - begin),
+    )
+
+
+def _at_slice(previous: Mapping[int, ImplicitShape], z: int) -> dict[int, ImplicitShape]:
+    """Shapes of one slice of an earlier slice-by-slice fit."""
+    out = {}
+    for label, shape in previous.items():
+        if isinstance(shape, SliceStack) and str(z) in shape.slices:
+            part = shape.slices[str(z)]
+            out[label] = part
+    return out  # type: ignore[return-value]
+
+
+def _part(progress: Progress | None, done: int, total: int) -> Progress | None:
+    """Progress of one slice as a share of all."""
+    if progress is None:
+        return None
+    report = progress
+
+    def slice_progress(fraction: float, message: str, /) -> None:
+        report((done + fraction) / total, f"Slice {done + 1} of {total}: {message}")
+
+    return slice_progress
+
+
+def _joined(parts: Mapping[int, Certificate], mask: np.ndarray) -> Certificate:
+    """Certificate of an object from those of its slices."""
+    broken = {z: c.detail for z, c in parts.items() if not c.holds}
+    first = next(iter(parts.values()))
+    return Certificate(
+        kind=first.kind,
+        holds=not broken,
+        components=count_components(mask[crop_box(mask)]),
+        repaired=sum(c.repaired for c in parts.values()),
+        detail="; ".join(f"slice {z}: {text}" for z, text in broken.items()),
+    )
+
+
+def _report(reports: Mapping[int, FitReport], seconds: float) -> FitReport:
+    """Report of a stack from those of its slices."""
+    names = sorted({name for r in reports.values() for name in r.evidence_weights})
+    return FitReport(
+        seconds=seconds,
+        ignored_voxels=sum(r.ignored_voxels for r in reports.values()),
+        evidence_weights={
+            name: float(np.mean([r.evidence_weights.get(name, 0.0) for r in reports.values()]))
+            for name in names
+        },
+        unsatisfied=tuple(
+            replace(stroke, position=(z, *stroke.position))
+            for z, r in reports.items()
+            for stroke in r.unsatisfied
+        ),
+        warnings=tuple(f"Slice {z}: {text}" for z, r in reports.items() for text in r.warnings),
+    )

@@ -1,0 +1,25 @@
+"""Images and label images in files: TIFF, PNG, JPEG, BMP, OME-Zarr and zarr."""
+
+from __future__ import annotations
+
+from napari_implicitseg.volumes.files import (
+    check_output,
+    read_image,
+    read_labels,
+    read_probability,
+    write_labels,
+)
+from napari_implicitseg.volumes.volume import Axis, Grid, Volume, unit_name, unit_symbol
+
+__all__ = [
+    "Axis",
+    "Grid",
+    "Volume",
+    "check_output",
+    "read_image",
+    "read_labels",
+    "read_probability",
+    "unit_name",
+    "unit_symbol",
+    "write_labels",
+]

@@ -1,0 +1,360 @@
+"""Reading and writing images by the extension of their name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.volumes.atomic import (
+    check_permission,
+    exists_error,
+    explain,
+    probe_folder,
+    replace_file,
+)
+from napari_implicitseg.volumes.ome_zarr import holds_data, is_zarr, read_zarr
+from napari_implicitseg.volumes.pictures import PNG_MAX, read_picture, write_png
+from napari_implicitseg.volumes.tiff import read_tiff, write_tiff
+from napari_implicitseg.volumes.zarr_labels import image_of_labels, write_zarr_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.volumes.volume import Grid, Volume
+
+__all__ = ["check_output", "read_image", "read_labels", "read_probability", "write_labels"]
+
+_TIFF = (".tif", ".tiff")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+_LOSSY = (".jpg", ".jpeg")
+_READABLE = ".tif, .tiff, .png, .jpg, .jpeg, .bmp or a .zarr folder"
+_WRITABLE = ".tif, .tiff, .png or .zarr"
+
+
+def read_image(
+    path: str | os.PathLike[str],
+    *,
+    level: int = 0,
+    channel_axis: int | None = None,
+    time: int | None = None,
+    name: str = "image",
+) -> Volume:
+    """Open an image; large TIFF and zarr arrays stay in their file.
+
+    Axes of length 1 that are not y or x are left out.
+
+    Parameters
+    ----------
+    path : path
+        TIFF, PNG, JPEG, BMP, or the folder of an OME-Zarr image or zarr array.
+    level : int
+        Level of a multiscale image, 0 is full resolution.
+    channel_axis : int, optional
+        Which axis of the array in the file holds channels. By default what
+        the file says.
+    time : int, optional
+        Which time point to take, needed if there are several.
+    name : str
+        What to call it in messages.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    FileError
+        If the file is missing, empty, damaged, cut off or of an unknown kind.
+    InputError
+        If `level`, `channel_axis` or `time` is out of range.
+    """
+    return _read(Path(path), level, channel_axis, time, name, labels=False)
+
+
+def read_labels(
+    path: str | os.PathLike[str],
+    *,
+    level: int = 0,
+    time: int | None = None,
+    name: str = "labels",
+) -> Volume:
+    """Open a label image: one integer per voxel.
+
+    Of a palette the indices are taken, of grey saved as colours one channel.
+
+    Parameters
+    ----------
+    path, level, time, name
+        See `read_image`.
+
+    Returns
+    -------
+    Volume
+        `data` is of integers or bool.
+
+    Raises
+    ------
+    FileError
+        As for `read_image`, and if the file holds colours or fractions.
+    """
+    path = Path(path)
+    if path.suffix.lower() in _LOSSY:
+        raise FileError(
+            f"The {name} '{path}' are a JPEG, which changes ids. Save them as .png or .tif."
+        )
+    volume = _read(path, level, None, time, name, labels=True)
+    axis = volume.channel_axis
+    if axis is not None:
+        volume = _one_channel(volume, axis, name)
+    if volume.data.dtype.kind not in "iub":
+        values = volume.data if isinstance(volume.data, np.ndarray) else None
+        if values is None or not np.array_equal(values, np.rint(values)):
+            raise FileError(
+                f"The {name} '{path}' have dtype {volume.data.dtype}; labels are whole numbers. "
+                "Save them as an integer label image."
+            )
+        if values.size and (values.min() < -(2.0**62) or values.max() > 2.0**62):
+            raise FileError(f"The {name} '{path}' have ids beyond 2^62. Give them smaller ids.")
+        volume = replace(volume, data=values.astype(np.int64))
+    return volume
+
+
+def read_probability(
+    path: str | os.PathLike[str],
+    *,
+    level: int = 0,
+    time: int | None = None,
+) -> NDArray[np.float32]:
+    """Read a map of the probability that a voxel is object.
+
+    Parameters
+    ----------
+    path, level, time
+        See `read_image`. Integers are divided by the largest value of their
+        type (255, 65535), bool is 0 or 1, fractions are taken as they are.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    volume = _read(Path(path), level, None, time, "evidence", labels=True)
+    if volume.channel_axis is not None:
+        volume = _one_channel(volume, volume.channel_axis, "evidence")
+    data = np.asarray(volume.data)
+    if data.dtype.kind in "iu":
+        return np.asarray(data / np.float64(np.iinfo(data.dtype).max), dtype=np.float32)
+    return data.astype(np.float32)
+
+
+def check_output(
+    path: str | os.PathLike[str],
+    *,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+    ndim: int | None = None,
+    largest: int | None = None,
+    any_extension: bool = False,
+) -> None:
+    """Refuse an output that cannot be written, before work is done for it.
+
+    Parameters
+    ----------
+    path : path
+        Where labels are to be written.
+    inputs : sequence of path
+        Files that are read; the output must not be or contain one of them.
+    overwrite : bool
+        Whether an existing output may be replaced.
+    ndim : int, optional
+        Number of axes of what will be written.
+    largest : int, optional
+        Its largest id.
+    any_extension : bool
+        The output is no image; its extension does not matter.
+
+    Raises
+    ------
+    OutputExistsError
+        If it exists and `overwrite` is false.
+    FileError
+        If it is an input, has an unknown extension, or its folder is missing
+        or not writable.
+    """
+    path = Path(path)
+    kind = "file" if any_extension else _output_kind(path)
+    _check_not_input(path, inputs)
+    _check_place(path, kind)
+    if os.path.lexists(path):
+        if not overwrite:
+            raise exists_error(path)
+        _check_replaceable(path, kind)
+        check_permission(path)
+    if kind == "png" and ndim not in (None, 2):
+        raise FileError(f"'{path}': a PNG holds 2 axes, the result has {ndim}. Use .tif or .zarr.")
+    if kind == "png" and largest is not None and largest > PNG_MAX:
+        raise FileError(
+            f"'{path}': a PNG holds ids up to {PNG_MAX}, the largest is {largest}. "
+            "Use .tif or .zarr."
+        )
+
+
+def write_labels(
+    path: str | os.PathLike[str],
+    labels: NDArray[Any],
+    grid: Grid,
+    *,
+    overwrite: bool = False,
+    version: str = "0.5",
+    properties: Mapping[int, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write a label image; if that fails, an old file is left as it was.
+
+    Parameters
+    ----------
+    path : path
+        `.tif` or `.tiff` (zlib, with ImageJ's metadata; `.ome.tif` with OME's),
+        `.png` (16-bit, 2D) or `.zarr` (OME-Zarr), or `IMAGE/labels/NAME` in an
+        OME-Zarr image.
+    labels : ndarray of integers
+    grid : Grid
+        Axes, voxel size, position and units.
+    overwrite : bool
+        Replace an existing output.
+    version : {"0.5", "0.4"}
+        OME-Zarr version; inside an image the image's own.
+    properties : mapping of int to mapping, optional
+        What to say about each id in OME-Zarr's `image-label` metadata.
+
+    Raises
+    ------
+    OutputExistsError
+        If `path` exists and `overwrite` is false.
+    FileError
+        If the labels do not fit the format, or the disk is full or read-only.
+    """
+    path = Path(path)
+    kind = _output_kind(path)
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.uint8)
+    if labels.dtype.kind not in "iu" or labels.ndim != grid.ndim:
+        raise InputError(
+            f"Cannot write {labels.dtype} labels of shape {labels.shape} with the axes "
+            f"{grid.axes} to '{path}'. Give integers and one axis name per axis."
+        )
+    if kind == "zarr":
+        write_zarr_labels(
+            path, labels, grid, overwrite=overwrite, version=version, properties=properties
+        )
+        return
+    with replace_file(path, overwrite=overwrite) as temporary:
+        if kind == "png":
+            write_png(temporary, labels)
+        else:
+            write_tiff(temporary, labels, grid, ome=".ome." in path.name.lower())
+
+
+def _read(
+    path: Path, level: int, channel_axis: int | None, time: int | None, name: str, *, labels: bool
+) -> Volume:
+    """Open a file or folder by what it is."""
+    _check_input(path, name)
+    if path.is_dir():
+        return read_zarr(path, level=level, channel_axis=channel_axis, time=time)
+    suffix = path.suffix.lower()
+    if suffix in _TIFF:
+        return read_tiff(path, level=level, channel_axis=channel_axis, time=time, labels=labels)
+    if suffix not in _PICTURES:
+        raise FileError(
+            f"The {name} '{path}' has the extension '{suffix}'; needed is {_READABLE}. "
+            "Save it as one of these."
+        )
+    if level:
+        raise InputError(f"level is {level} but '{path}' has only level 0.")
+    return read_picture(path, channel_axis=channel_axis, labels=labels)
+
+
+def _check_input(path: Path, name: str) -> None:
+    """Refuse a path that is missing, empty or not readable."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise FileError(f"The {name} '{path}' does not exist. Check the path.") from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    if not path.is_dir() and size == 0:
+        raise FileError(f"The {name} '{path}' is empty (0 bytes). Save or copy it again.")
+
+
+def _one_channel(volume: Volume, axis: int, name: str) -> Volume:
+    """Reduce equal channels, as of grey saved as colours, to one."""
+    data = np.moveaxis(np.asarray(volume.data), axis, 0)
+    if not all(np.array_equal(data[0], other) for other in data[1:]):
+        raise FileError(
+            f"The {name} '{volume.path}' has {len(data)} different channels; needed is one number "
+            "per voxel. Save it as a grey or label image, not as colours."
+        )
+    return replace(volume, data=data[0], axes=volume.axes[:axis] + volume.axes[axis + 1 :])
+
+
+def _output_kind(path: Path) -> str:
+    """Return "tiff", "png" or "zarr"."""
+    suffix = path.suffix.lower()
+    if suffix in _TIFF:
+        return "tiff"
+    if suffix == ".png":
+        return "png"
+    if suffix == ".zarr" or image_of_labels(path) is not None:
+        return "zarr"
+    raise FileError(
+        f"Output '{path}' has the extension '{suffix}'; labels are written to {_WRITABLE}. "
+        "Give it one of these."
+    )
+
+
+def _check_not_input(path: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse an output that would replace what is read."""
+    target = Path(os.path.realpath(path))
+    for other in inputs:
+        source = Path(os.path.realpath(other))
+        same = target == source or target in source.parents
+        if not same and target.exists() and source.exists():
+            same = os.path.samefile(target, source)
+        if same:
+            raise FileError(
+                f"Output '{path}' would replace the input '{os.fspath(other)}'. "
+                "Give the output another name."
+            )
+
+
+def _check_place(path: Path, kind: str) -> None:
+    """Refuse a folder that is missing, not writable, or inside a zarr."""
+    target = Path(os.path.realpath(path))
+    image = image_of_labels(target) if kind == "zarr" else None
+    folder = target.parent
+    if image is not None and not folder.exists():
+        folder = image
+    if not folder.is_dir():
+        raise FileError(f"The folder of output '{path}' does not exist. Make it: '{folder}'.")
+    if image is None and any(holds_data(parent) for parent in target.parents):
+        raise FileError(
+            f"Output '{path}' lies inside a zarr. Labels belong to IMAGE.zarr/labels/NAME; "
+            "anything else goes outside."
+        )
+    probe_folder(folder, path)
+
+
+def _check_replaceable(path: Path, kind: str) -> None:
+    """Refuse to replace a folder by a file, or a folder that is no zarr."""
+    if kind != "zarr" and path.is_dir():
+        raise FileError(f"Output '{path}' is a folder. Give the name of a file.")
+    if kind == "zarr" and not is_zarr(path) and (not path.is_dir() or any(path.iterdir())):
+        raise FileError(
+            f"Output '{path}' exists and is no zarr, so it is not replaced. Give another name."
+        )

@@ -1,0 +1,236 @@
+"""OME-Zarr 0.4 and 0.5, and plain zarr arrays, of zarr formats 2 and 3."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
+from napari_implicitseg.volumes.volume import Axis, Volume, arrange, unit_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import zarr
+
+__all__ = [
+    "METADATA_FILES",
+    "holds_data",
+    "image_axes",
+    "is_zarr",
+    "multiscale_of",
+    "open_node",
+    "read_zarr",
+]
+
+METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+_KIND = "zarr"
+_TYPES = {"space": "space", "channel": "channel", "time": "time"}
+_BY_NAME = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr array or group."""
+    return path.is_dir() and any((path / name).is_file() for name in METADATA_FILES)
+
+
+def holds_data(path: Path) -> bool:
+    """Whether a folder is a zarr with something in it.
+
+    Some programs leave an empty group in the folder *around* a zarr they open;
+    that makes it no zarr in which ordinary files have no place.
+    """
+    if not is_zarr(path):
+        return False
+    if path.suffix.lower() == ".zarr" or (path / ".zarray").exists():
+        return True
+    try:
+        if (path / ".zattrs").exists():
+            return bool(json.loads((path / ".zattrs").read_text(encoding="utf-8")))
+        document = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return document.get("node_type") == "array" or bool(document.get("attributes"))
+
+
+def read_zarr(
+    path: Path,
+    *,
+    level: int = 0,
+    channel_axis: int | None = None,
+    time: int | None = None,
+) -> Volume:
+    """Open a level of an OME-Zarr image or label image, or a zarr array.
+
+    Parameters
+    ----------
+    path : Path
+        An OME-Zarr group, a group of bioformats2raw (its first image is
+        taken), or an array; an array of an OME-Zarr image gets its axes.
+    level : int
+        Level of the pyramid, 0 is full resolution.
+    channel_axis, time : int, optional
+        See `napari_implicitseg.volumes.read_image`.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    FileError
+        If the folder is no zarr, or a group without an image.
+    InputError
+        If there is no such level.
+    """
+    node = open_node(path)
+    try:
+        array, axes = _find_array(node, path, level)
+    except (FileError, InputError):
+        raise
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error, _KIND) from error
+    if array.size == 0:
+        raise FileError(f"'{path}' holds no image: its shape is {array.shape}. Write it again.")
+    return arrange(array, axes, path=path, kind=_KIND, channel_axis=channel_axis, time=time)
+
+
+def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
+    """Open a zarr array or group for reading."""
+    import zarr
+
+    if not is_zarr(path):
+        raise FileError(
+            f"'{path}' is a folder but no zarr: it has neither zarr.json nor .zgroup or .zarray. "
+            "Name the folder of the zarr array or group itself."
+        )
+    try:
+        with warnings.catch_warnings():
+            # Foreign files in the folder and the like are none of the user's business.
+            warnings.simplefilter("ignore")
+            return zarr.open(path, mode="r")
+    except DECODE_ERRORS as error:
+        raise unreadable(path, error, _KIND) from error
+
+
+def multiscale_of(group: zarr.Group) -> Mapping[str, Any] | None:
+    """Return the first multiscale image a group describes, or None."""
+    attributes = group.attrs.asdict()
+    ome = attributes.get("ome", attributes)
+    images = ome.get("multiscales") if isinstance(ome, dict) else None
+    if isinstance(images, list) and images and isinstance(images[0], dict):
+        return images[0]
+    return None
+
+
+def _find_array(
+    node: zarr.Array[Any] | zarr.Group, path: Path, level: int
+) -> tuple[zarr.Array[Any], list[Axis]]:
+    """Return the array a path means and its axes."""
+    import zarr
+
+    if isinstance(node, zarr.Array):
+        return node, _array_axes(node, path)
+    image = multiscale_of(node)
+    if image is None and "bioformats2raw.layout" in str(node.attrs.asdict()) and "0" in node:
+        node = zarr.open_group(path / "0", mode="r")
+        image = multiscale_of(node)
+    if image is None:
+        raise FileError(
+            f"'{path}' is a zarr group without an OME-Zarr image; it has {_members(node)}. "
+            f"Name an image or array inside, such as '{path}/NAME'."
+        )
+    datasets = image["datasets"]
+    if not 0 <= level < len(datasets):
+        raise InputError(
+            f"level is {level} but '{path}' has {len(datasets)}: choose 0 to {len(datasets) - 1}."
+        )
+    array = node[str(datasets[level]["path"])]
+    if not isinstance(array, zarr.Array):
+        raise FileError(f"'{path}': level {level} is a group, not an array. Write it again.")
+    return array, image_axes(image, level, array.ndim, path)
+
+
+def _members(group: zarr.Group) -> str:
+    """Name what is in a group, for a message."""
+    names = sorted(group.keys())
+    shown = ", ".join(f"'{name}'" for name in names[:8])
+    return (shown + (", ..." if len(names) > 8 else "")) or "nothing in it"
+
+
+def _array_axes(array: zarr.Array[Any], path: Path) -> list[Axis]:
+    """Return the axes of an array named directly, from its OME-Zarr parent if it has one."""
+    import zarr
+
+    parent = path.resolve().parent
+    if is_zarr(parent):
+        group = open_node(parent)
+        image = multiscale_of(group) if isinstance(group, zarr.Group) else None
+        for level, dataset in enumerate((image or {}).get("datasets", ())):
+            if image is not None and str(dataset.get("path")) == path.resolve().name:
+                return image_axes(image, level, array.ndim, path)
+    names: Sequence[str | None] = getattr(array.metadata, "dimension_names", None) or ()
+    if len(names) == array.ndim and all(name in _BY_NAME for name in names):
+        return [Axis(name=str(name), kind=_BY_NAME[str(name)]) for name in names]
+    return [Axis() for _ in range(array.ndim)]
+
+
+def image_axes(image: Mapping[str, Any], level: int, ndim: int, path: Path) -> list[Axis]:
+    """Return the axes of a level of a multiscale image.
+
+    Parameters
+    ----------
+    image : mapping
+        An entry of the `multiscales` metadata, version 0.1 to 0.5.
+    level : int
+    ndim : int
+        Number of axes of the array.
+    path : Path
+        For messages.
+
+    Raises
+    ------
+    FileError
+        If metadata and array do not agree.
+    """
+    entries = image.get("axes") or [{"name": n} for n in "tczyx"[-ndim:]]
+    if len(entries) != ndim:
+        raise FileError(
+            f"'{path}' names {len(entries)} axes but its array has {ndim}. "
+            "Mend the multiscales metadata, or name the array itself."
+        )
+    axes = [_axis(entry) for entry in entries]
+    steps = [
+        *image["datasets"][level].get("coordinateTransformations", ()),
+        *(image.get("coordinateTransformations") or ()),
+    ]
+    for step in steps:
+        values = step.get(step.get("type"))
+        if isinstance(values, list) and len(values) == ndim:
+            axes = [
+                _transform(axis, str(step["type"]), float(v))
+                for axis, v in zip(axes, values, strict=True)
+            ]
+    return axes
+
+
+def _axis(entry: Any) -> Axis:
+    """Read an axis entry: a mapping since version 0.4, a name in 0.3."""
+    if not isinstance(entry, dict):
+        entry = {"name": entry}
+    name = str(entry.get("name") or "").lower()
+    kind = _TYPES.get(str(entry.get("type") or ""), _BY_NAME.get(name, ""))
+    return Axis(name=name, kind=kind, unit=unit_name(str(entry.get("unit") or "")))
+
+
+def _transform(axis: Axis, kind: str, value: float) -> Axis:
+    """Apply a scale or translation to an axis."""
+    if kind == "scale":
+        return replace(axis, scale=axis.scale * value, translate=axis.translate * value)
+    if kind == "translation":
+        return replace(axis, translate=axis.translate + value)
+    return axis

@@ -1,0 +1,152 @@
+"""Writing accepted objects into a results layer without losing anything.
+
+A voxel may be written if it is free, or if it still holds what an earlier
+accept wrote there. So what a person drew into the results layer stays, objects
+accepted before give way to newer ones only where these claim their voxels, and
+accepting an object again replaces its old mask.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+__all__ = ["RESULTS", "Accepted", "write_objects"]
+
+RESULTS = "napari_implicitseg:accepted"
+"""Key of `layer.metadata` under which a results layer remembers what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What writing objects came to.
+
+    Attributes
+    ----------
+    ids : dict of int to int
+        Id in the results layer of each object written.
+    kept : int
+        Voxels left as they were because a person drew them.
+    """
+
+    ids: dict[int, int]
+    kept: int
+
+
+def write_objects(
+    layer: Labels,
+    coords: tuple[NDArray[np.intp], ...],
+    labels: NDArray[np.integer[Any]],
+    source: Hashable,
+    covers: Sequence[tuple[slice, ...]],
+) -> Accepted:
+    """Write objects as one step of the layer's undo history.
+
+    Parameters
+    ----------
+    layer : Labels
+        The results layer; `layer.metadata[RESULTS]`, with entries `ids` and `at`,
+        remembers what was written.
+    coords : tuple of ndarray
+        Array indices of the objects' voxels.
+    labels : ndarray of integer
+        Id of the object at each.
+    source : hashable
+        Where the objects come from: an id from the same source is the same object.
+    covers : sequence of tuple of slice
+        The parts of the array that were fitted: old masks are only replaced there.
+
+    Returns
+    -------
+    Accepted
+        An object keeps its id unless another one has it; then it gets the next
+        free one.
+    """
+    data = np.asarray(layer.data)
+    memory: dict[int, NDArray[np.intp]] = layer.metadata[RESULTS]["at"]
+    ids = _choose_ids(layer, data, labels, source)
+    flat = np.ravel_multi_index(coords, data.shape)
+    wanted = np.zeros(labels.shape, np.int64)
+    for label, result in ids.items():
+        wanted[labels == label] = result
+    current = data.reshape(-1)[flat].astype(np.int64)
+    free = (current == 0) | _still_ours(flat, current, memory)
+    kept = int((~free & (current != wanted)).sum())
+    old = _old_voxels(data, ids, memory, flat, covers)
+    where = np.concatenate([flat[free], old])
+    values = np.concatenate([wanted[free], np.zeros(len(old), np.int64)])
+    with layer.block_history():
+        layer.data_setitem(np.unravel_index(where, data.shape), values.astype(layer.data.dtype))
+    for result in ids.values():
+        mine = flat[free & (wanted == result)]
+        rest = np.setdiff1d(memory.get(result, mine[:0]), old)
+        memory[result] = np.union1d(rest, mine)
+    return Accepted(ids, kept)
+
+
+def _choose_ids(
+    layer: Labels, data: NDArray[Any], labels: NDArray[np.integer[Any]], source: Hashable
+) -> dict[int, int]:
+    """Give each object its id in the results layer."""
+    known: dict[tuple[Hashable, int], int] = layer.metadata[RESULTS]["ids"]
+    # bincount of a whole layer would be slow; the ids in use are few.
+    used = set(np.unique(data[data != 0]).tolist()) | set(known.values())
+    chosen: dict[int, int] = {}
+    for label in np.unique(labels).tolist():
+        if (source, label) not in known and label not in used:
+            known[source, label] = label
+            used.add(label)
+        chosen[label] = known.get((source, label), 0)
+    for label in [label for label, result in chosen.items() if result == 0]:
+        fresh = max(used) + 1
+        if fresh > np.iinfo(layer.data.dtype).max:
+            fresh = next(i for i in itertools.count(2) if i not in used)
+        known[source, label] = chosen[label] = fresh
+        used.add(fresh)
+    return chosen
+
+
+def _still_ours(
+    flat: NDArray[np.intp], current: NDArray[np.int64], memory: dict[int, NDArray[np.intp]]
+) -> NDArray[np.bool_]:
+    """Whether each voxel holds what an earlier accept wrote there."""
+    ours = np.zeros(flat.shape, bool)
+    for result in np.unique(current[current != 0]).tolist():
+        if result in memory:
+            same = current == result
+            ours[same] = np.isin(flat[same], memory[result])
+    return ours
+
+
+def _old_voxels(
+    data: NDArray[Any],
+    ids: dict[int, int],
+    memory: dict[int, NDArray[np.intp]],
+    flat: NDArray[np.intp],
+    covers: Sequence[tuple[slice, ...]],
+) -> NDArray[np.intp]:
+    """Return voxels an earlier accept of the same objects wrote and the new masks leave."""
+    parts = [np.empty(0, np.intp)]
+    for result in ids.values():
+        before = memory.get(result, parts[0])
+        still = before[data.reshape(-1)[before] == result]
+        parts.append(np.setdiff1d(still, flat))
+    old = np.concatenate(parts)
+    at = np.unravel_index(old, data.shape)
+    inside = np.zeros(old.shape, bool)
+    for cover in covers:
+        here = np.ones(old.shape, bool)
+        for position, part, size in zip(at, cover, data.shape, strict=True):
+            low, high, _ = part.indices(size)
+            here &= (position >= low) & (position < high)
+        inside |= here
+    return old[inside]

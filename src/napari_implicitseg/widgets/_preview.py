@@ -1,0 +1,135 @@
+"""The preview layer: the outcomes of fits that were not accepted yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from numpy.typing import DTypeLike, NDArray
+
+    from napari_implicitseg.widgets._scribble_fit import Outcome
+
+__all__ = ["Index", "Preview", "insert_below"]
+
+Index: TypeAlias = tuple[int | None, ...]
+"""Position of a region: one entry per axis, None along whole ones."""
+
+
+class Preview:
+    """Shows the latest outcome of each slice (or volume) in a Labels layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+
+    Attributes
+    ----------
+    outcomes : dict of Index to Outcome
+        What is shown where; kept after accepting, for warm starts.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._layer: Labels | None = None
+        self.outcomes: dict[Index, Outcome] = {}
+        self._pending: set[Index] = set()
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer, if it is in the viewer; users may delete it."""
+        return self._layer if self._layer in self._viewer.layers else None
+
+    def show(self, outcome: Outcome, image: Image, scribbles: Labels) -> None:
+        """Write an outcome into the layer, making that if it is not there."""
+        region = outcome.request.region
+        before = self.outcomes.get(region.index)
+        self.outcomes[region.index] = outcome
+        self._pending.add(region.index)
+        dtype = np.uint16 if outcome.labels is None else outcome.labels.dtype
+        layer = self.ensure(image, scribbles, dtype)
+        target = region.take(layer.data)
+        # Only what was or is an object is written: the rest of a large image stays as it is.
+        for part in (before.box if before else None, outcome.box):
+            if part is not None:
+                target[part] = 0 if outcome.labels is None else outcome.labels[part]
+        layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def ensure(self, image: Image, scribbles: Labels, dtype: DTypeLike = np.uint16) -> Labels:
+        """Return the layer, made if it is not there or cannot hold the ids."""
+        old = self.layer
+        if old is not None and np.can_cast(dtype, old.data.dtype):
+            return old
+        data = np.zeros(scribbles.data.shape, dtype)
+        if old is not None:
+            data[...] = old.data
+            self._viewer.layers.remove(old)
+        layer = Labels(
+            data,
+            name=f"{image.name} preview",
+            opacity=0.45,
+            metadata={HIDDEN_FROM_CHOICES: True},
+            **_layers.like(image, _layers.level_matching(image, scribbles)),
+        )
+        insert_below(self._viewer, layer, scribbles)
+        layer.editable = False
+        self._layer = layer
+        return layer
+
+    def pending(self) -> tuple[tuple[NDArray[np.intp], ...], NDArray[Any]]:
+        """Return the voxels of objects not accepted yet, and their ids."""
+        layer = self.layer
+        found, ids = [], []
+        for index in self._pending:
+            outcome = self.outcomes[index]
+            if layer is None or outcome.labels is None or outcome.box is None:
+                continue
+            box = outcome.request.region.place(outcome.box)
+            part = layer.data[box]
+            at = np.nonzero(part)
+            found.append(np.stack([a + (s.start or 0) for a, s in zip(at, box, strict=True)]))
+            ids.append(part[at])
+        if not found:
+            return (), np.empty(0, np.uint16)
+        return tuple(np.concatenate(found, axis=1)), np.concatenate(ids)
+
+    def covers(self) -> list[tuple[slice, ...]]:
+        """Return the parts of the image that the pending outcomes speak of."""
+        regions = [self.outcomes[index].request.region for index in self._pending]
+        return [region.place((slice(None),) * len(region.axes)) for region in regions]
+
+    def clear(self) -> None:
+        """Empty the layer once its objects are in the results layer."""
+        layer = self.layer
+        if layer is not None:
+            for index in self._pending:
+                outcome = self.outcomes[index]
+                if outcome.box is not None:
+                    layer.data[outcome.request.region.place(outcome.box)] = 0
+            layer.refresh(extent=False, highlight=False)
+        self._pending.clear()
+
+    def drop(self) -> None:
+        """Forget all outcomes and remove the layer."""
+        layer, self._layer = self.layer, None
+        self.outcomes.clear()
+        self._pending.clear()
+        if layer is not None:
+            active = self._viewer.layers.selection.active
+            self._viewer.layers.remove(layer)
+            if active is not layer and active in self._viewer.layers:
+                self._viewer.layers.selection.active = active
+
+
+def insert_below(viewer: ViewerModel, layer: Labels, other: Labels) -> None:
+    """Add a layer under another one without taking the selection from the user."""
+    active = viewer.layers.selection.active
+    viewer.layers.insert(viewer.layers.index(other), layer)
+    viewer.layers.selection.active = active

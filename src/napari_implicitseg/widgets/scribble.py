@@ -1,0 +1,385 @@
+"""The widget *Scribble to mask*: the looks of a `ScribbleSession`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Labels, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_implicitseg.errors import ImplicitSegError
+from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._accept import RESULTS
+from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
+from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box, fill_combo
+from napari_implicitseg.widgets._scribble_fit import (
+    EVIDENCE,
+    MODELS,
+    SCOPES,
+    SHAPES,
+    Outcome,
+    warm_up,
+)
+from napari_implicitseg.widgets._scribble_table import ObjectTable
+from napari_implicitseg.widgets.scribble_session import ScribbleSession
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["KEYS", "ScribbleWidget"]
+
+KEYS = {"next": "N", "accept": "K", "live": "U"}
+"""Keys bound on the viewer while the widget is open."""
+
+
+class ScribbleWidget(DockedWidget):
+    """Paint strokes, see masks of a guaranteed shape, accept them.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer, prelude=warm_up)
+        self.session = ScribbleSession(self.viewer, self.jobs.submit, self.jobs.cancel)
+        self._last_problem = ""
+        self._make_inputs()
+        self._make_actions()
+        self._lay_out()
+        self._connect()
+        self._bind_keys()
+        self._inputs_changed()
+        self.session.tell()
+        self.jobs.prepare()
+
+    # Building -----------------------------------------------------------------
+
+    def _make_inputs(self) -> None:
+        self.image_box = LayerComboBox(self.viewer, (Image,), empty="open an image first")
+        self.image_box.setToolTip("The image to segment. Multiscale: the level the scribbles fit.")
+        self.scribbles_box = LayerComboBox(
+            self.viewer, (Labels,), empty="none yet", suits=self._suits_as_scribbles
+        )
+        self.scribbles_box.setToolTip(
+            "The Labels layer with the strokes: 1 is background, every other label one object."
+        )
+        self.shapes_box = LayerComboBox(self.viewer, (Shapes,), empty="none", optional=True)
+        self.shapes_box.setToolTip(
+            "More strokes from a Shapes layer: rectangles, ellipses and polygons are filled, lines "
+            "and paths are as wide as their edge. A feature column 'label' names the ids."
+        )
+        self.scope_box = choice_box(SCOPES, "The slice shown, each slice by itself, or one body.")
+        self.shape_box = choice_box(SHAPES, "What every mask is guaranteed to be.")
+        self.evidence_box = choice_box(
+            EVIDENCE,
+            "How the image tells object from background. Automatic weighs the methods by how well "
+            "they predict strokes left out; an image layer is read as probability of object.",
+        )
+        self.model_box = choice_box(MODELS, "What represents the shape; planes are for live use.")
+
+    def _make_actions(self) -> None:
+        self.new_button = _button(
+            "New scribbles", "Add a Labels layer that fits the image and start painting on it."
+        )
+        self.next_button = _button("Next label", "Paint the next object.")
+        self.fit_button = _button("Fit", "Fit the strokes as they are now.")
+        self.cancel_button = _button("Cancel", "Stop the fit that is running.")
+        self.accept_button = _button(
+            "Accept",
+            "Write the masks to a results layer. What you drew there stays; Ctrl+Z in that layer "
+            "takes it back.",
+        )
+        self.accept_button.setStyleSheet("font-weight: bold; padding: 6px;")
+        self.live_box = QCheckBox("Live")
+        self.live_box.setChecked(True)
+        self.live_box.setToolTip("Fit again after every stroke.")
+        self.advice = QLabel()
+        self.advice.setWordWrap(True)
+        self.advice.setMinimumHeight(52)
+        self.advice.setAlignment(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
+        self.advice.setStyleSheet("font-weight: bold;")
+        self.brush = QLabel()
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 100)
+        self.progress.setFormat("")
+        self.table = ObjectTable()
+        self.notes = QLabel()
+        self.notes.setWordWrap(True)
+        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.notes.setStyleSheet("color: #e0a030;")
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow("Image", self.image_box)
+        form.addRow("Scribbles", self.scribbles_box)
+        form.addRow("", self.new_button)
+        form.addRow("Work on", self.scope_box)
+        form.addRow("Shape", self.shape_box)
+        more = QWidget()
+        fold = QFormLayout(more)
+        fold.setContentsMargins(0, 0, 0, 0)
+        fold.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        fold.addRow("Evidence", self.evidence_box)
+        fold.addRow("Shapes layer", self.shapes_box)
+        fold.addRow("Model", self.model_box)
+        self.advanced = _fold("Advanced", more)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 8, 8, 8)
+        layout.addLayout(form)
+        layout.addWidget(self.advanced)
+        layout.addWidget(more)
+        layout.addWidget(self.advice)
+        layout.addLayout(_row(self.brush, self.next_button))
+        layout.addLayout(_row(self.live_box, self.fit_button))
+        layout.addLayout(_row(self.progress, self.cancel_button))
+        layout.addWidget(self.table, stretch=1)
+        layout.addWidget(self.notes)
+        layout.addWidget(self.accept_button)
+        self.setMinimumWidth(335)
+        self._show_busy(False)
+
+    def _connect(self) -> None:
+        for box in (self.image_box, self.scribbles_box, self.shapes_box):
+            box.layer_changed.connect(self._inputs_changed)
+        for combo in (self.scope_box, self.shape_box, self.evidence_box, self.model_box):
+            combo.currentIndexChanged.connect(self._inputs_changed)
+        self.new_button.clicked.connect(self.new_scribbles)
+        self.next_button.clicked.connect(self.next_label)
+        self.fit_button.clicked.connect(self.fit)
+        self.cancel_button.clicked.connect(self.cancel)
+        self.accept_button.clicked.connect(self.accept)
+        self.live_box.toggled.connect(self._live_toggled)
+        self.session.told.connect(self._tell)
+        self.session.fitted.connect(self._show_outcome)
+        self.session.refused.connect(self._refuse)
+        self.jobs.done.connect(self._job_done)
+        self.jobs.failed.connect(self._job_failed)
+        self.jobs.progressed.connect(self._show_progress)
+        self.jobs.busy.connect(self._show_busy)
+        for name in ("inserted", "removed", "renamed"):
+            getattr(self.viewer.layers.events, name).connect(self._list_probability_layers)
+        self._list_probability_layers()
+
+    def _bind_keys(self) -> None:
+        """Bind the keys that are free and show them on what they press."""
+        actions: dict[str, tuple[Any, Any, str]] = {
+            "next": (self.next_label, self.next_button, "Next label"),
+            "accept": (self.accept, self.accept_button, "Accept"),
+            "live": (self.live_box.toggle, self.live_box, "Live"),
+        }
+        for name, (action, control, text) in actions.items():
+            free = self.keys.bind(KEYS[name], action)
+            hint = f"Key: {KEYS[name]}" if free else f"Key {KEYS[name]} is taken by something else."
+            control.setText(f"{text} ({KEYS[name]})" if free else text)
+            control.setToolTip(f"{control.toolTip().split(' Key')[0]} {hint}")
+
+    # What the user does -------------------------------------------------------
+
+    @guarded("Making a scribble layer")
+    def new_scribbles(self, *_: object) -> None:
+        """Add a Labels layer to paint on."""
+        layer = self.session.new_scribbles()
+        self.scribbles_box.layer = layer
+
+    @guarded("Choosing the next label")
+    def next_label(self, *_: object) -> None:
+        """Paint the next object."""
+        self.session.next_label()
+
+    @guarded("Fitting")
+    def fit(self, *_: object) -> None:
+        """Fit now."""
+        self._last_problem = ""
+        self.session.fit()
+
+    @guarded("Cancelling")
+    def cancel(self, *_: object) -> None:
+        """Stop the fit that is running."""
+        self.session.stop()
+        self._tell("Cancelled. Paint on, or press Fit.")
+
+    @guarded("Accepting")
+    def accept(self, *_: object) -> None:
+        """Write the masks to the results layer."""
+        self.session.accept()
+
+    @guarded("Switching live fits")
+    def _live_toggled(self, on: bool) -> None:
+        self.session.live = on
+        if on:
+            self.session.fit()
+
+    @guarded("Reading the choices")
+    def _inputs_changed(self, *_: object) -> None:
+        image = self.image_box.layer
+        deep = isinstance(image, Image) and image.ndim > 2
+        self.scope_box.setEnabled(deep)
+        evidence = self.evidence_box.currentData()
+        self.session.use(
+            image=image,
+            scribbles=self.scribbles_box.layer,
+            shapes=self.shapes_box.layer,
+            scope=self.scope_box.currentData() if deep else "slice",
+            shape=self.shape_box.currentData(),
+            evidence=evidence if evidence is not None else "auto",
+            model=self.model_box.currentData(),
+        )
+        self._show_brush()
+
+    # What the session and the jobs say ----------------------------------------
+
+    @guarded("Showing a result")
+    def _job_done(self, outcome: object) -> None:
+        if isinstance(outcome, Outcome):
+            self._last_problem = ""
+            self.session.receive(outcome)
+
+    @guarded("Showing an error")
+    def _job_failed(self, error: Exception) -> None:
+        self.session.stop()
+        self._refuse(error)
+
+    def _refuse(self, error: Exception) -> None:
+        """Say what is wrong, once: a live fit would repeat it at every stroke."""
+        known = isinstance(error, ImplicitSegError)
+        self._tell(str(error) if known else "The fit failed; see napari's message.")
+        if str(error) != self._last_problem:
+            self._last_problem = str(error)
+            show_problem(error, doing="Fitting")
+
+    def _tell(self, text: str) -> None:
+        self.advice.setText(text)
+        self.advice.setToolTip(text)
+        self._show_brush()
+
+    def _show_brush(self) -> None:
+        """Show which label the brush paints, in its colour."""
+        layer = self.scribbles_box.layer
+        self.next_button.setEnabled(layer is not None)
+        if not isinstance(layer, Labels):
+            self.brush.setText("")
+            return
+        label = int(layer.selected_label)
+        meaning = {0: "eraser", 1: "1: background"}.get(label, f"{label}: object")
+        self.brush.setText(f"{_swatch(layer.get_color(label))} Brush {meaning}")
+
+    @guarded("Showing a result")
+    def _show_outcome(self, outcome: Outcome | None) -> None:
+        scribbles = self.session.inputs.scribbles
+        if outcome is None or scribbles is None or outcome.labels is None:
+            self.table.show_rows((), "", None)
+            self.notes.setText("")
+            self.notes.hide()
+            return
+        unit = _layers.size_unit(scribbles, outcome.request.region.axes)
+        self.table.show_rows(outcome.rows, unit, scribbles.get_color)
+        self.notes.setText("\n".join(outcome.notes))
+        self.notes.setVisible(bool(outcome.notes))
+
+    def _show_progress(self, fraction: float, message: str) -> None:
+        if self.progress.format() != message:
+            self.progress.setFormat(message)
+        self.progress.setValue(round(100 * fraction))
+
+    def _show_busy(self, busy: bool) -> None:
+        # The row keeps its place: a layout that jumps at every stroke is tiring.
+        self.cancel_button.setEnabled(busy)
+        if not busy and self.progress.format():
+            self.progress.reset()
+            self.progress.setFormat("")
+
+    def _list_probability_layers(self, *_: object) -> None:
+        """Offer the other images as probability maps."""
+        image = self.image_box.layer
+        others = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and layer is not image and not layer.rgb
+        ]
+        choices: list[tuple[str, object]] = [(text, name) for name, text in EVIDENCE.items()]
+        choices += [(f"Probability: {layer.name}", layer) for layer in others]
+        before = self.evidence_box.currentData()
+        fill_combo(self.evidence_box, choices)
+        if self.evidence_box.currentData() != before:
+            self._inputs_changed()
+
+    def _suits_as_scribbles(self, layer: Layer) -> bool:
+        """Whether a Labels layer may be taken as scribbles unasked."""
+        image = self.image_box.layer
+        if not isinstance(image, Image) or not isinstance(layer, Labels):
+            return False
+        if RESULTS in layer.metadata:
+            return False
+        fits = not layer.multiscale and tuple(layer.data.shape) in _layers.level_shapes(image)
+        return fits and layer.visible
+
+    # Life cycle ---------------------------------------------------------------
+
+    def on_pause(self) -> None:
+        """Take the preview away and stop watching."""
+        self.session.pause()
+
+    def on_resume(self) -> None:
+        """Bind the keys and fit again."""
+        self._bind_keys()
+        self.session.resume()
+
+    def on_close(self) -> None:
+        """Disconnect from the viewer."""
+        self.session.close()
+        for box in (self.image_box, self.scribbles_box, self.shapes_box):
+            box.disconnect_layers()
+        for name in ("inserted", "removed", "renamed"):
+            getattr(self.viewer.layers.events, name).disconnect(self._list_probability_layers)
+
+
+def _button(text: str, tip: str) -> QPushButton:
+    """Make a button."""
+    button = QPushButton(text)
+    button.setToolTip(tip)
+    return button
+
+
+def _fold(title: str, content: QWidget) -> QToolButton:
+    """Make a button that shows and hides a widget, hidden at first."""
+    button = QToolButton()
+    button.setCheckable(True)
+    button.setAutoRaise(True)
+
+    def show(on: bool) -> None:
+        button.setText(f"{'▾' if on else '▸'} {title}")
+        content.setVisible(on)
+
+    button.toggled.connect(show)
+    show(False)
+    return button
+
+
+def _row(left: QWidget, right: QWidget) -> QHBoxLayout:
+    """Lay two widgets side by side, the left one stretched."""
+    row = QHBoxLayout()
+    row.addWidget(left, stretch=1)
+    row.addWidget(right)
+    return row
+
+
+def _swatch(colour: Any) -> str:
+    """Return a coloured square as rich text."""
+    if colour is None:
+        return ""
+    red, green, blue = (round(255 * float(c)) for c in colour[:3])
+    return f'<span style="color: rgb({red}, {green}, {blue})">&#9632;</span>'

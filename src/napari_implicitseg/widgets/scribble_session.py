@@ -1,0 +1,395 @@
+"""What the scribble widget does, apart from its looks.
+
+The session watches the strokes, asks for fits, shows the latest outcome in a
+preview layer and writes accepted objects into a results layer. It knows napari's
+layers but no Qt, and speaks through psygnal signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from psygnal import Signal
+
+from napari_implicitseg.errors import ImplicitSegError, InputError
+from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._accept import RESULTS, write_objects
+from napari_implicitseg.widgets._preview import Preview, insert_below
+from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest, Outcome
+from napari_implicitseg.widgets._scribble_inputs import (
+    WATCHED_VOXELS,
+    Inputs,
+    brush_size_for,
+    build_request,
+    region_shown,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.widgets._accept import Accepted
+    from napari_implicitseg.widgets._preview import Index
+
+__all__ = ["ScribbleSession"]
+
+_SHAPE_ACTIONS = ("added", "removed", "changed")
+
+
+class ScribbleSession:
+    """Turns strokes into masks in one viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    submit : callable
+        Runs a function of a progress callback in a thread; the latest wins.
+    cancel : callable
+        Drops what was submitted.
+    """
+
+    told = Signal(str)
+    """What the user can do now, in a sentence."""
+    fitted = Signal(object)
+    """The `Outcome` now shown, or None when nothing is."""
+    refused = Signal(object)
+    """An `ImplicitSegError`: a request that could not be made."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        submit: Callable[[Callable[[Any], Outcome]], None],
+        cancel: Callable[[], None],
+    ) -> None:
+        self.viewer = viewer
+        self.live = True
+        self.inputs = Inputs()
+        self._submit = submit
+        self._cancel = cancel
+        self._version = 0
+        self._fitted_version = -1
+        self._accept_next = False
+        self.preview = Preview(viewer)
+        self._results: Labels | None = None
+        self._asked: dict[Index, NDArray[Any]] = {}
+        self._asked_version = -1
+        self._history = (0, 0)
+
+    # What the user has chosen -------------------------------------------------
+
+    def use(self, **changes: Any) -> None:
+        """Change inputs; see `Inputs` for their names."""
+        new = replace(self.inputs, **changes)
+        if new == self.inputs:
+            return
+        self._unwatch()
+        old, self.inputs = self.inputs, new
+        self._watch()
+        if (old.image, old.scribbles, old.scope) != (new.image, new.scribbles, new.scope):
+            self.drop_preview()
+        self.strokes_changed()
+
+    def new_scribbles(self) -> Labels:
+        """Add an empty Labels layer on the image, ready to paint background.
+
+        Raises
+        ------
+        InputError
+            If no image is chosen.
+        """
+        image = self._need_image()
+        level = _layers.level_shown(image)
+        shape = _layers.level_shapes(image)[level]
+        layer = Labels(
+            np.zeros(shape, np.uint16),
+            name=f"{image.name} scribbles",
+            opacity=0.9,
+            **_layers.like(image, level),
+        )
+        layer.brush_size = brush_size_for(shape)
+        self.viewer.add_layer(layer)
+        self.use(scribbles=layer)
+        self.preview.ensure(image, layer)
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        layer.selected_label = BACKGROUND
+        self.tell()
+        return layer
+
+    def next_label(self) -> None:
+        """Select the first label no stroke has yet, and the brush."""
+        layer = self.inputs.scribbles
+        if layer is None:
+            raise InputError('There is no layer to paint on. Press "New scribbles" first.')
+        data = layer.data
+        if isinstance(data, np.ndarray) and data.size <= WATCHED_VOXELS:
+            highest = int(data.max(initial=0))
+        else:
+            highest = max((o for s in self.preview.outcomes.values() for o in s.painted), default=0)
+            highest = max(highest, int(layer.selected_label))
+        self.viewer.layers.selection.active = layer
+        layer.mode = "paint"
+        layer.selected_label = max(highest, BACKGROUND) + 1
+        self.tell()
+
+    # Fitting ------------------------------------------------------------------
+
+    def strokes_changed(self, event: object = None) -> None:
+        """Note that the strokes or the inputs are not those fitted last."""
+        self._version += 1
+        if self.live:
+            self.fit()
+        else:
+            self._cancel()
+            self.tell()
+
+    def fit(self) -> None:
+        """Ask for a fit of the strokes as they are now."""
+        self._cancel()
+        try:
+            outcomes = self.preview.outcomes
+            request = build_request(self.viewer, self.inputs, outcomes, self._version)
+        except ImplicitSegError as error:
+            self._accept_next = False
+            self.refused.emit(error)
+            return
+        if request is None:
+            self.tell()
+            return
+        self._asked_version = request.version
+        if isinstance(request.labels, np.ndarray):
+            self._asked[request.region.index] = request.labels
+        self._submit(request.run)
+
+    def receive(self, outcome: Outcome) -> None:
+        """Show what a fit came to; called in the main thread."""
+        if not self._is_current(outcome.request):
+            return
+        self._fitted_version = outcome.request.version
+        image, scribbles = self.inputs.image, self.inputs.scribbles
+        if image is not None and scribbles is not None:
+            self.preview.show(outcome, image, scribbles)
+        self.fitted.emit(outcome)
+        if self._accept_next:
+            self.accept()
+        else:
+            self.tell()
+
+    def stop(self) -> None:
+        """Cancel the fit that runs, or note that it failed."""
+        self._cancel()
+        self._accept_next = False
+        self._asked_version = -1
+
+    def accept(self) -> Accepted | None:
+        """Write the objects shown to the results layer, after a fit if one is due.
+
+        Returns
+        -------
+        Accepted or None
+            None if a fit has to come first; accepting follows by itself.
+
+        Raises
+        ------
+        InputError
+            If there is no object to accept.
+        """
+        image, scribbles = self._need_image(), self.inputs.scribbles
+        if scribbles is not None and self._fitted_version != self._version:
+            self._accept_next = True
+            if self._asked_version != self._version:
+                self.fit()
+            return None
+        self._accept_next = False
+        coords, labels = self.preview.pending()
+        if scribbles is None or not labels.size:
+            raise InputError(
+                "There is no new mask to accept. Paint one stroke of background (label 1) and "
+                "one stroke on each object (label 2 and more)."
+            )
+        layer = self._results_layer(image, scribbles)
+        covers = self.preview.covers()
+        accepted = write_objects(layer, coords, labels, scribbles.unique_id, covers)
+        self.preview.clear()
+        count = len(accepted.ids)
+        kept = f" {accepted.kept} voxels you drew there were kept." if accepted.kept else ""
+        self.told.emit(
+            f"Accepted {count} object{'s' * (count != 1)} into '{layer.name}'.{kept} Paint on to "
+            "correct them or to add more; Ctrl+Z in that layer takes them back."
+        )
+        return accepted
+
+    # Life cycle ---------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop watching and take the preview away."""
+        self._unwatch()
+        self.drop_preview()
+
+    def resume(self) -> None:
+        """Watch and show again."""
+        self._watch()
+        self.strokes_changed()
+
+    def close(self) -> None:
+        """Let go of the viewer's layers."""
+        self.pause()
+        self.inputs = Inputs()
+        self._results = None
+
+    def drop_preview(self) -> None:
+        """Forget all fits and remove the preview layer."""
+        self._cancel()
+        self._accept_next = False
+        self._fitted_version = self._asked_version = -1
+        self._asked.clear()
+        self.preview.drop()
+        self.fitted.emit(None)
+
+    def tell(self) -> None:
+        """Say what the user can do now."""
+        self.told.emit(self._advice())
+
+    # Inside -------------------------------------------------------------------
+
+    def _need_image(self) -> Image:
+        if self.inputs.image is None:
+            raise InputError(
+                "There is no image. Open one, for instance with File > Open Sample > "
+                "Implicit segmentation."
+            )
+        return self.inputs.image
+
+    def _is_current(self, request: FitRequest) -> bool:
+        """Whether a request still speaks of the layers and strokes there are."""
+        i = self.inputs
+        there = all(x is not None and x in self.viewer.layers for x in (i.image, i.scribbles))
+        return there and request.version == self._version
+
+    def _results_layer(self, image: Image, scribbles: Labels) -> Labels:
+        """Return the layer accepted objects go to, made if it is not there."""
+        shape = scribbles.data.shape
+        name = f"{image.name} masks"
+        for layer in (self._results, *self.viewer.layers):
+            if (
+                isinstance(layer, Labels)
+                and layer in self.viewer.layers
+                and RESULTS in layer.metadata
+                and layer.metadata[RESULTS]["image"] == image.unique_id
+                and layer.data.shape == shape
+            ):
+                self._results = layer
+                return layer
+        layer = Labels(
+            np.zeros(shape, np.uint32),
+            name=name,
+            metadata={RESULTS: {"image": image.unique_id, "ids": {}, "at": {}}},
+            **_layers.like(image, _layers.level_matching(image, scribbles)),
+        )
+        insert_below(self.viewer, layer, self.preview.layer or scribbles)
+        self._results = layer
+        return layer
+
+    def _advice(self) -> str:
+        """Say what the user can do now."""
+        image, scribbles = self.inputs.image, self.inputs.scribbles
+        if image is None:
+            return "Open an image, or try File > Open Sample > Implicit segmentation."
+        if scribbles is None:
+            return 'Press "New scribbles" and paint on the image.'
+        region = region_shown(self.viewer, scribbles, self.inputs.scope)
+        outcome = self.preview.outcomes.get(region.index)
+        painted = outcome.painted if outcome is not None else ()
+        if not painted:
+            return (
+                f"Paint one stroke of background (label {BACKGROUND}) outside all objects, then "
+                "press N and paint one stroke inside the first object."
+            )
+        objects = [i for i in painted if i != BACKGROUND]
+        if not objects:
+            if scribbles.selected_label > BACKGROUND:
+                return f"Now paint one stroke inside the object (label {scribbles.selected_label})."
+            return "Background is set. Press N, then paint one stroke inside the first object."
+        if self._fitted_version != self._version and not self.live:
+            return "The strokes have changed. Press Fit, or turn Live on."
+        if scribbles.selected_label not in (*objects, BACKGROUND, 0):
+            return f"Paint one stroke inside the next object (label {scribbles.selected_label})."
+        return (
+            "Correct with further strokes, press N for the next object, or K to accept."
+        )
+
+    # Watching the layers ------------------------------------------------------
+
+    def _watch(self) -> None:
+        for layer, name, callback in self._connections():
+            getattr(layer.events, name).connect(callback)
+
+    def _unwatch(self) -> None:
+        for layer, name, callback in self._connections():
+            getattr(layer.events, name).disconnect(callback)
+
+    def _connections(self) -> list[tuple[Layer, str, Callable[[Any], None]]]:
+        inputs = self.inputs
+        found: list[tuple[Any, str, Callable[[Any], None]]] = []
+        if inputs.scribbles is not None:
+            found += [
+                (inputs.scribbles, "paint", self._on_paint),
+                (inputs.scribbles, "set_data", self._on_refresh),
+                (inputs.scribbles, "selected_label", self._on_label),
+                (inputs.scribbles, "scale", self.strokes_changed),
+            ]
+        if inputs.shapes is not None:
+            found += [
+                (inputs.shapes, "data", self._on_shapes),
+                (inputs.shapes, "features", self.strokes_changed),
+                (inputs.shapes, "edge_width", self.strokes_changed),
+            ]
+        if inputs.image is not None:
+            found.append((inputs.image, "data", self._on_image))
+        if isinstance(inputs.evidence, Image):
+            found.append((inputs.evidence, "data", self._on_image))
+        return found
+
+    def _on_paint(self, event: object) -> None:
+        self.strokes_changed()
+
+    def _on_label(self, event: object) -> None:
+        self.tell()
+
+    def _on_image(self, event: object) -> None:
+        self.drop_preview()
+        self.strokes_changed()
+
+    def _on_shapes(self, event: Any) -> None:
+        if str(getattr(event, "action", "")) in _SHAPE_ACTIONS:
+            self.strokes_changed()
+
+    def _on_refresh(self, event: object) -> None:
+        """Notice undo, redo and writing to the array: napari only says 'redrawn'."""
+        scribbles = self.inputs.scribbles
+        if scribbles is None:
+            return
+        region = region_shown(self.viewer, scribbles, self.inputs.scope)
+        now = region.take(scribbles.data)
+        if isinstance(now, np.ndarray) and now.size <= WATCHED_VOXELS:
+            seen = self._asked.get(region.index)
+            changed = now.any() if seen is None else not _same(seen, now)
+        else:
+            # Too large to compare while the user scrolls: the undo history tells as much.
+            history = (len(scribbles._undo_history), len(scribbles._redo_history))
+            changed, self._history = history != self._history, history
+        if changed:
+            self.strokes_changed()
+        else:
+            self.tell()
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays are equal."""
+    return one.shape == other.shape and bool(np.array_equal(one, other))

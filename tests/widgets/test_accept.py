@@ -1,0 +1,120 @@
+"""Tests of writing accepted objects into a results layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+
+from napari_implicitseg.widgets._accept import RESULTS, write_objects
+
+SHAPE = (40, 60)
+EVERYWHERE = [(slice(None), slice(None))]
+
+
+@pytest.fixture
+def layer():
+    memory = {RESULTS: {"image": None, "ids": {}, "at": {}}}
+    return Labels(np.zeros(SHAPE, np.uint32), metadata=memory)
+
+
+def write(layer, objects, source="one", covers=EVERYWHERE):
+    """Accept objects given as {id: (slice, slice)}."""
+    masks = np.zeros(SHAPE, np.uint16)
+    for label, box in objects.items():
+        masks[box] = label
+    coords = np.nonzero(masks)
+    return write_objects(layer, coords, masks[coords], source, covers)
+
+
+def test_objects_keep_their_ids(layer):
+    accepted = write(layer, {2: np.s_[2:8, 2:8], 5: np.s_[20:30, 20:30]})
+    assert accepted.ids == {2: 2, 5: 5}
+    assert accepted.kept == 0
+    assert (layer.data == 2).sum() == 36
+    assert (layer.data == 5).sum() == 100
+
+
+def test_one_accept_is_one_step_of_undo(layer):
+    write(layer, {2: np.s_[2:8, 2:8], 3: np.s_[20:30, 20:30]})
+    write(layer, {2: np.s_[4:10, 4:10]})
+    after = layer.data.copy()
+    layer.undo()
+    assert (layer.data[2:8, 2:8] == 2).all()
+    layer.undo()
+    assert not layer.data.any()
+    layer.redo()
+    layer.redo()
+    assert np.array_equal(layer.data, after)
+
+
+def test_accepting_again_replaces_the_old_mask(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    write(layer, {2: np.s_[4:10, 4:10]})
+    expected = np.zeros(SHAPE, bool)
+    expected[4:10, 4:10] = True
+    assert np.array_equal(layer.data == 2, expected)
+
+
+def test_old_masks_outside_the_fitted_part_stay(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    write(layer, {2: np.s_[2:8, 30:36]}, covers=[np.s_[0:40, 25:60]])
+    assert (layer.data[2:8, 2:8] == 2).all()
+    assert (layer.data[2:8, 30:36] == 2).all()
+
+
+def test_what_was_drawn_by_hand_is_kept_and_counted(layer):
+    layer.data[5, 5] = 9
+    accepted = write(layer, {2: np.s_[2:8, 2:8]})
+    assert layer.data[5, 5] == 9
+    assert accepted.kept == 1
+    layer.data[3, 3] = 7
+    accepted = write(layer, {2: np.s_[2:9, 2:9]})
+    assert layer.data[3, 3] == 7
+    assert accepted.kept == 2
+
+
+def test_a_newer_object_takes_voxels_of_an_accepted_one(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    write(layer, {3: np.s_[5:12, 5:12]})
+    assert (layer.data[5:12, 5:12] == 3).all()
+    assert (layer.data[2:5, 2:8] == 2).all()
+
+
+def test_an_id_in_use_is_not_taken_over(layer):
+    layer.data[30:35, 50:55] = 2
+    accepted = write(layer, {2: np.s_[2:8, 2:8], 3: np.s_[20:25, 2:8]})
+    assert accepted.ids == {2: 4, 3: 3}
+    assert (layer.data == 2).sum() == 25
+    again = write(layer, {2: np.s_[2:9, 2:9]})
+    assert again.ids[2] == accepted.ids[2]
+
+
+def test_other_scribbles_give_other_objects(layer):
+    write(layer, {2: np.s_[2:8, 2:8]}, source="one")
+    accepted = write(layer, {2: np.s_[20:28, 2:8]}, source="other")
+    assert accepted.ids == {2: 3}
+    assert (layer.data == 2).sum() == 36
+
+
+def test_ids_do_not_run_over(layer):
+    layer.data[0, 0] = np.iinfo(np.uint32).max
+    layer.data[0, 1] = 2
+    assert write(layer, {2: np.s_[2:8, 2:8]}).ids == {2: 3}
+
+
+def test_erased_objects_can_be_accepted_again(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    layer.undo()
+    accepted = write(layer, {2: np.s_[2:8, 2:8]})
+    assert accepted.ids == {2: 2}
+    assert (layer.data == 2).sum() == 36
+
+
+def test_volumes_are_written_too():
+    memory = {RESULTS: {"image": None, "ids": {}, "at": {}}}
+    layer = Labels(np.zeros((4, 10, 12), np.uint32), metadata=memory)
+    coords = tuple(np.indices((2, 3, 4)).reshape(3, -1) + 1)
+    write_objects(layer, coords, np.full(24, 6), "one", [(slice(None),) * 3])
+    assert (layer.data[1:3, 1:4, 1:5] == 6).all()
+    assert layer.data.astype(bool).sum() == 24
