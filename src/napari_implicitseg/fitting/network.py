@@ -99,7 +99,11 @@ class NetworkSolver:
         return [self._shape(p, weights, row) for row, p in enumerate(problems)], losses
 
     def _initial(self, batch: int) -> dict[str, list[Tensor]]:
-        """Weights of about ``|y| - radius``: the mean of half-waves over all directions."""
+        """Weights of about ``|y| - radius``: the mean of half-waves over all directions.
+
+        Hidden weights are kept times the width, so that a gradient step is as
+        small a share of them as of the others.
+        """
         layers, width, ndim = self._config.layers, self._config.width, len(self._grid.shape)
         generator = torch.Generator().manual_seed(self._seed)
 
@@ -109,7 +113,7 @@ class NetworkSolver:
         directions = torch.from_numpy(spread_directions(width, ndim)).float()
         gain = math.pi if ndim == 2 else 4.0
         hidden = [
-            gain ** (i == 0) / width * (1 + noise(width if i < layers - 1 else 1, width))
+            gain ** (i == 0) * (1 + noise(width if i < layers - 1 else 1, width))
             for i in range(layers)
         ]
         skip = [directions, *(noise(width if i < layers - 1 else 1, ndim) for i in range(layers))]
@@ -155,6 +159,7 @@ class NetworkSolver:
         parts = {k: [t[row].detach().cpu().clone() for t in v] for k, v in weights.items()}
         for tensors in parts.values():
             tensors[-1] *= _SHARPNESS[1]
+        parts["hidden"] = [t / self._config.width for t in parts["hidden"]]
         return ConvexNetwork(
             parts["hidden"],
             parts["skip"],
@@ -171,7 +176,7 @@ def _level(weights: dict[str, list[Tensor]], coords: Tensor) -> Tensor:
     last = len(weights["hidden"]) - 1
     for i, hidden in enumerate(weights["hidden"]):
         skipped = torch.baddbmm(weights["bias"][i + 1][:, None], coords, weights["skip"][i + 1].mT)
-        z = torch.baddbmm(skipped, z, hidden.mT)
+        z = torch.baddbmm(skipped, z, hidden.mT, alpha=1 / hidden.shape[-1])
         if i < last:
             z = torch.relu(z)
     return z[..., 0]
@@ -194,4 +199,6 @@ def _insert(weights: dict[str, list[Tensor]], row: int, shape: ImplicitShape) ->
             kept = list(getattr(shape, name))
             for i, (target, tensor) in enumerate(zip(weights[name], kept, strict=True)):
                 scale = 1 / _SHARPNESS[1] if i == len(kept) - 1 else 1.0
+                if name == "hidden":
+                    scale *= tensor.shape[-1]
                 target[row] = (tensor * scale).float().to(target.device)
