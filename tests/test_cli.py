@@ -46,7 +46,7 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
 
 def coin(label: int) -> np.ndarray:
     """Return a coin by thresholding, as truth."""
-    pieces, _ = ndimage.label(COINS > threshold_otsu(COINS))
+    pieces, _ = ndimage.label(threshold_otsu(COINS) < COINS)
     ids = pieces[label == STROKES]
     mask = pieces == np.bincount(ids[ids > 0]).argmax()
     return np.asarray(ndimage.binary_fill_holes(mask))

@@ -149,9 +149,7 @@ def fit_scribbles(
     previous = dict(warm_start.shapes) if warm_start is not None else {}
     weights = _reusable_weights(warm_start, source)
     fit = fit_slices if config.per_slice else fit_image
-    return fit(
-        reader, samples, options, previous=previous, weights=weights, progress=progress
-    )
+    return fit(reader, samples, options, previous=previous, weights=weights, progress=progress)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

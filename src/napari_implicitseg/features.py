@@ -97,15 +97,14 @@ class Patch:
     valid: BoolArray
 
 
-def window_step(
-    shape: tuple[int, ...], spacing: tuple[float, ...], cells: int
-) -> tuple[int, ...]:
+def window_step(shape: tuple[int, ...], spacing: tuple[float, ...], cells: int) -> tuple[int, ...]:
     """Voxels per block and axis so that a box takes at most `cells` about isotropic blocks."""
     pitch = min(spacing)
     count = 1
     while True:
         step = tuple(
-            min(n, max(1, int(count * pitch / s + 1e-6))) for n, s in zip(shape, spacing, strict=True)
+            min(n, max(1, int(count * pitch / s + 1e-6)))
+            for n, s in zip(shape, spacing, strict=True)
         )
         if math.prod(-(-n // k) for n, k in zip(shape, step, strict=True)) <= cells:
             return step
@@ -118,8 +117,9 @@ def iter_blocks(array: Any) -> Iterator[tuple[tuple[int, ...], NDArray[Any]]]:
         yield (0,) * array.ndim, array
         return
     shape = tuple(int(n) for n in array.shape)
-    for starts in itertools.product(*(range(0, n, c) for n, c in zip(shape, _chunks(array),
-                                                                     strict=True))):
+    for starts in itertools.product(
+        *(range(0, n, c) for n, c in zip(shape, _chunks(array), strict=True))
+    ):
         box = tuple(
             slice(a, min(a + c, n)) for a, c, n in zip(starts, _chunks(array), shape, strict=True)
         )
@@ -170,7 +170,7 @@ def find_channel_axis(
     if channel_axis is not None:
         if not -ndim <= channel_axis < ndim:
             raise InputError(f"channel_axis is {channel_axis} but the image has {ndim} axes.")
-        axis = channel_axis % ndim
+        axis: int = channel_axis % ndim
         if image_shape[:axis] + image_shape[axis + 1 :] == spatial:
             return axis
     elif image_shape == spatial:
@@ -285,7 +285,9 @@ class Reader:
         if known.shape[1] == 0:
             known = np.zeros((len(channels), 1))
         low, middle, high = np.percentile(known, (2, 50, 98), axis=1)
-        spread = np.maximum(high - low, known.std(axis=1))
+        # Objects of few voxels lie outside these percentiles but widen the deviation.
+        peak = np.maximum(np.abs(known).max(axis=1), 1e-300)
+        spread = np.maximum(high - low, peak * (known / peak[:, None]).std(axis=1))
         # A constant image has no spread: it must stay constant, not become noise.
         self._shift = middle
         self._scale = np.where(spread > 0, 1 / np.maximum(spread, 1e-300), 0.0)
@@ -301,7 +303,8 @@ class Reader:
         valid = share > 0
         if self._shift is None or self._scale is None:
             self.normalise(channels, valid)
-        assert self._shift is not None and self._scale is not None
+        assert self._shift is not None
+        assert self._scale is not None
         extra = (slice(None), *(None,) * valid.ndim)
         channels = (channels - self._shift[extra]) * self._scale[extra]
         if not valid.all():

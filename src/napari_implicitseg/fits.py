@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -149,9 +149,7 @@ def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> S
     return PolytopeSolver(config.planes, grid=grid, device=options.device, check=check)
 
 
-def _paint(
-    labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geometry
-) -> None:
+def _paint(labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geometry) -> None:
     """Write a mask into the labels; where another is already, the lower level wins."""
     crop = labels[item.window.slices]
     contested = np.argwhere(item.mask & (crop != 0))
@@ -223,15 +221,13 @@ def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke
             position = tuple(int(i) for i in samples.coords[mine][first])
             main = int(Counter(values[here].tolist()).most_common(1)[0][0])
             out.append(
-                UnsatisfiedStroke(
-                    label=label, got=main, voxels=int(here.sum()), position=position
-                )
+                UnsatisfiedStroke(label=label, got=main, voxels=int(here.sum()), position=position)
             )
     return sorted(out, key=lambda stroke: -stroke.voxels)
 
 
 def _stroke_numbers(coords: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the connected strokes among voxels (N, D); all 1 if they lie too far apart."""
+    """Tell connected strokes among voxels (N, D) apart; all 1 if they lie too far apart."""
     low = coords.min(axis=0)
     size = coords.max(axis=0) - low + 1
     if np.prod(size.astype(float)) > _STROKE_BOX:

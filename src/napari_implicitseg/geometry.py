@@ -273,9 +273,7 @@ def _outline(figure: Figure, vertices: NDArray[np.float64]) -> NDArray[np.float6
     return np.asarray(centre + np.cos(angle) * one + np.sin(angle) * other)
 
 
-def _filled(
-    outline: NDArray[np.float64], size: NDArray[np.int64], name: str
-) -> NDArray[np.int64]:
+def _filled(outline: NDArray[np.float64], size: NDArray[np.int64], name: str) -> NDArray[np.int64]:
     """List the voxels inside a plane polygon.
 
     The polygon is seen along the axis its plane is steepest to, filled there in

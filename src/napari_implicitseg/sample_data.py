@@ -75,14 +75,15 @@ def coins_truth() -> LabelArray:
         0 outside, the 24 coins from 2 on, row by row.
     """
     from scipy import ndimage
-    from skimage import filters, measure, morphology, segmentation
+    from skimage import filters, measure, segmentation
+    from skimage.morphology import disk
 
     image = coins_image()
     sure = np.zeros(image.shape, np.int32)
     sure[image < 30] = 1
     sure[image > 150] = 2
     bright = segmentation.watershed(filters.sobel(image), sure) == 2
-    solid = ndimage.binary_opening(ndimage.binary_fill_holes(bright), morphology.disk(5))
+    solid = ndimage.binary_opening(ndimage.binary_fill_holes(bright), disk(5))
     regions = [r for r in measure.regionprops(measure.label(solid)) if r.area > 300]
     rows = sorted(regions, key=lambda r: (round(r.centroid[0] / 72), r.centroid[1]))
     truth = np.zeros(image.shape, np.uint32)

@@ -67,9 +67,7 @@ class Samples:
     def at_slice(self, index: int) -> Samples:
         """Return the voxels with this index along the first axis, one axis less."""
         chosen = self.coords[:, 0] == index
-        return Samples(
-            self.coords[chosen, 1:], self.ids[chosen], self.shape[1:], self.background
-        )
+        return Samples(self.coords[chosen, 1:], self.ids[chosen], self.shape[1:], self.background)
 
 
 def read_scribbles(scribbles: Any, *, background: int, name: str = "scribbles") -> Samples:

@@ -6,11 +6,12 @@ import threading
 import time
 
 import pytest
-from conftest import fit_threads
 from napari.components import ViewerModel
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets._base import JobRunner, KeyBindings, guarded, show_problem
+
+from .helpers import fit_threads
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import WAIT, disks, drag, fit_threads, iou, settle
 from qtpy.QtCore import Qt
 
 from napari_implicitseg.widgets.scribble import KEYS
+
+from .helpers import WAIT, disks, drag, fit_threads, iou, settle
 
 
 def preview_of(viewer, name="disks"):

@@ -6,9 +6,10 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
-from conftest import disks, drag, iou, settle
 
 from napari_implicitseg.widgets.demo import Heartbeat
+
+from .helpers import disks, drag, iou, settle
 
 SLICES = 7
 

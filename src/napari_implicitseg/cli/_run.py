@@ -90,7 +90,8 @@ class _LateBar:
             if time.monotonic() - self._start < _PATIENCE:
                 return
             self._open()
-        assert self._bar is not None and self._task is not None
+        assert self._bar is not None
+        assert self._task is not None
         self._bar.update(self._task, completed=fraction, description=message)
 
     def _open(self) -> None:

@@ -50,14 +50,13 @@ def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
 
 def _overlapping(items: Sequence[Fitted]) -> list[tuple[int, int]]:
     """Pairs of items whose masks share a voxel."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     starts = np.array([item.window.start for item in items])
     stops = np.array([item.window.stop for item in items])
     for i in range(len(items)):
         near = (starts[i + 1 :] < stops[i]).all(axis=1) & (stops[i + 1 :] > starts[i]).all(axis=1)
-        for j in (np.flatnonzero(near) + i + 1).tolist():
-            if _shared(items[i], items[j]).size:
-                pairs.append((i, j))
+        others = (np.flatnonzero(near) + i + 1).tolist()
+        pairs += [(i, j) for j in others if _shared(items[i], items[j]).size]
     return pairs
 
 

@@ -146,15 +146,13 @@ class NetworkSolver:
                 inside = torch.sigmoid(-sharpness * _level(weights, points.coords))
                 loss = (points.weight * (inside - points.target) ** 2).sum(-1)
                 optimiser.zero_grad()
-                loss.sum().backward()
+                torch.autograd.backward(loss.sum())
             optimiser.step()
             _clamp(weights)
             history.append(loss.detach())
         return torch.stack(history, dim=1).tolist()
 
-    def _shape(
-        self, problem: Problem, weights: dict[str, list[Tensor]], row: int
-    ) -> ConvexNetwork:
+    def _shape(self, problem: Problem, weights: dict[str, list[Tensor]], row: int) -> ConvexNetwork:
         """Wrap the weights of one object; the last layer carries the final sharpness."""
         parts = {k: [t[row].detach().cpu().clone() for t in v] for k, v in weights.items()}
         for tensors in parts.values():

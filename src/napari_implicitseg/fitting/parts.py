@@ -32,12 +32,10 @@ def stroke_component(mask: BoolArray, cells: NDArray[np.int64]) -> BoolArray:
     labels, _ = ndimage.label(joined)
     wanted = np.zeros(labels.max() + 1, bool)
     wanted[labels[tuple(cells.T)]] = True
-    return wanted[labels]
+    return np.asarray(wanted[labels])
 
 
-def own_part(
-    component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float, ...]
-) -> BoolArray:
+def own_part(component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float, ...]) -> BoolArray:
     """Cut a clump at its necks and keep the part the strokes lie in.
 
     Parameters
@@ -68,7 +66,7 @@ def own_part(
     from skimage.segmentation import watershed
 
     parts = watershed(-depth, cores, mask=filled)
-    return component & own[parts] | _at(cells, component.shape)
+    return np.asarray(component & own[parts]) | _at(cells, component.shape)
 
 
 def _depth(mask: BoolArray, pitch: tuple[float, ...]) -> NDArray[np.float64]:

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.fitting.points import PointBatch
 
-__all__ = ["SHARP_STAGES", "SOFT_STAGES", "Planes", "WARM_STAGES",
-    "Stage", "fit_planes", "spread_directions"]
+__all__ = [
+    "SHARP_STAGES",
+    "SOFT_STAGES",
+    "WARM_STAGES",
+    "Planes",
+    "Stage",
+    "fit_planes",
+    "spread_directions",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +92,15 @@ class Planes:
 
 
 def spread_directions(count: int, ndim: int) -> NDArray[np.float64]:
-    """Unit vectors spread evenly over the sphere, shape (count, ndim).
+    """Spread unit vectors evenly over the sphere, shape (count, ndim).
 
     Equal angles in 2D, a Fibonacci lattice in 3D.
     """
     if ndim == 2:
-        angle = 2 * np.pi * (np.arange(count) + 0.5) / count
+        angle = 2 * np.pi * (np.arange(count, dtype=np.float64) + 0.5) / count
         return np.stack([np.sin(angle), np.cos(angle)], 1)
     height = 1 - (2 * np.arange(count) + 1) / count
-    angle = np.pi * (1 + 5**0.5) * np.arange(count)
+    angle = np.pi * (1 + 5**0.5) * np.arange(count, dtype=np.float64)
     radius = np.sqrt(1 - height**2)
     return np.stack([height, radius * np.sin(angle), radius * np.cos(angle)], 1)
 

@@ -96,11 +96,16 @@ class PolytopeSolver:
                 planes[i] = Planes(fitted.normals[row : row + 1], fitted.offsets[row : row + 1])
         known = [p for p in planes if p is not None]
         points = [
-            self._collar(problem, start)
-            for problem, start in zip(problems, known, strict=True)
+            self._collar(problem, start) for problem, start in zip(problems, known, strict=True)
         ]
         every = list(range(len(problems)))
-        final = self._run(_joined(known, self._device), points, SHARP_STAGES if fresh else WARM_STAGES, losses, every)
+        final = self._run(
+            _joined(known, self._device),
+            points,
+            SHARP_STAGES if fresh else WARM_STAGES,
+            losses,
+            every,
+        )
         return [self._shape(p, final, i) for i, p in enumerate(problems)], losses
 
     def _run(

@@ -176,10 +176,8 @@ def touches_border(mask: BoolArray, window: Window, grid: Geometry) -> bool:
     for axis, (start, stop, size) in enumerate(
         zip(window.start, window.stop, grid.shape, strict=True)
     ):
-        ends = mask.take([0, -1], axis=axis).any(
-            axis=tuple(a for a in range(mask.ndim) if a != axis)
-        )
-        if (ends[0] and start > 0) or (ends[-1] and stop < size):
+        first, last = (bool(mask.take(side, axis=axis).any()) for side in (0, -1))
+        if (first and start > 0) or (last and stop < size):
             return True
     return False
 

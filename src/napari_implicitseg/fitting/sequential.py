@@ -171,11 +171,10 @@ class Fitter:
     ) -> list[Fitted]:
         """Solve problems and rasterise the shapes."""
         shapes, losses = self._solver.solve(problems, previous)
+        size = self._grid.shape
         return [
-            Fitted(
-                problem, shape, shape.rasterize(self._grid.shape, region=problem.window.slices), loss
-            )
-            for problem, shape, loss in zip(problems, shapes, losses, strict=True)
+            Fitted(p, shape, shape.rasterize(size, region=p.window.slices), loss)
+            for p, shape, loss in zip(problems, shapes, losses, strict=True)
         ]
 
     def _enforced(self, items: list[Fitted]) -> list[Fitted]:

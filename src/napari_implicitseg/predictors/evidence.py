@@ -148,8 +148,13 @@ class Evidence:
         coarse = self.coarse
         box = []
         for a, b, s, c, d, t in zip(
-            window.start, window.stop, window.step,
-            coarse.start, coarse.stop, coarse.step, strict=True,
+            window.start,
+            window.stop,
+            window.step,
+            coarse.start,
+            coarse.stop,
+            coarse.step,
+            strict=True,
         ):
             aligned = (a - c) % t == 0 and (b == d or (b - c) % t == 0)
             if s != t or a < c or b > d or not aligned:

@@ -153,7 +153,7 @@ def _half_neighbourhood(
     return steps @ strides, lengths.astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@numba.njit(cache=True, nogil=True)
 def _edge_costs(features, open_, offsets, lengths, floor, costs):  # type: ignore[no-untyped-def]
     """Cost of the step from each voxel to each earlier neighbour; infinite across the rim."""
     for p in range(open_.size):
@@ -170,7 +170,7 @@ def _edge_costs(features, open_, offsets, lengths, floor, costs):  # type: ignor
                 costs[p, k] = np.sqrt(lengths[k] * lengths[k] + change * change)
 
 
-@numba.njit(inline="always")  # type: ignore[misc]
+@numba.njit(inline="always")
 def _offer(p, distance, label, first, second, near, far):  # type: ignore[no-untyped-def]
     """Take a distance smaller than `far[p]`, unless the label is nearer already."""
     if label == first[p]:
@@ -188,7 +188,7 @@ def _offer(p, distance, label, first, second, near, far):  # type: ignore[no-unt
     return True
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@numba.njit(cache=True, nogil=True)
 def _spans(costs, near, far):  # type: ignore[no-untyped-def]
     """Smallest and largest known distance, and the largest cost of a step."""
     low, high, step = np.inf, 0.0, 0.0
@@ -202,7 +202,7 @@ def _spans(costs, near, far):  # type: ignore[no-untyped-def]
     return low, high, step
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc]
+@numba.njit(cache=True, nogil=True)
 def _spread(costs, offsets, first, second, near, far, width, capacity):  # type: ignore[no-untyped-def]
     """Dijkstra's algorithm with buckets (Dial 1969); False if `capacity` was too small.
 
@@ -221,12 +221,14 @@ def _spread(costs, offsets, first, second, near, far, width, capacity):  # type:
     link = np.empty(capacity, np.int32)
     voxel = np.empty(capacity, np.int32)
     value = np.empty(capacity, np.float32)
+    tag = np.empty(capacity, np.int32)
     used, waiting, spare = 0, 0, -1
     for p in range(n):
-        for d in (near[p], far[p]):
+        for d, label in ((near[p], first[p]), (far[p], second[p])):
             if d < np.inf:
                 slot = int((d - base) * per_width) % buckets
                 voxel[used], value[used], link[used] = p, d, head[slot]
+                tag[used] = label
                 head[slot] = used
                 used += 1
     waiting = used
@@ -239,12 +241,11 @@ def _spread(costs, offsets, first, second, near, far, width, capacity):  # type:
             link[entry] = spare
             spare = entry
             waiting -= 1
-            p, d = voxel[entry], value[entry]
-            if d == near[p]:
-                label = first[p]
-            elif d == far[p]:
-                label = second[p]
-            else:
+            p, d, label = voxel[entry], value[entry], tag[entry]
+            # Entries that something nearer has replaced are left behind in the queue.
+            if not (d == near[p] and label == first[p]) and not (
+                d == far[p] and label == second[p]
+            ):
                 continue
             for k in range(2 * offsets.size):
                 if k < offsets.size:
@@ -264,6 +265,7 @@ def _spread(costs, offsets, first, second, near, far, width, capacity):  # type:
                         return False
                     there = int((reached - base) * per_width) % buckets
                     voxel[entry], value[entry], link[entry] = q, reached, head[there]
+                    tag[entry] = label
                     head[there] = entry
                     waiting += 1
         turn += 1

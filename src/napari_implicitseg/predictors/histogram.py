@@ -62,21 +62,17 @@ class ColourModel:
         ColourModel
         """
         both = np.concatenate([objects, background], axis=1).astype(np.float64)
-        if both.shape[1] == 0:
-            # No stroke lies on a finite voxel: any range will do, all colours are undecided.
-            both_range = np.zeros((len(both), 2))
-        else:
-            both_range = both
-        axes = _principal_axes(both_range)
+        # Without a stroke on a finite voxel any range will do: all colours are undecided.
+        seen = both if both.shape[1] else np.zeros((len(both), 2))
+        axes = _principal_axes(seen)
         projected = axes.T @ both
-        low, high = (axes.T @ both_range).min(axis=1), (axes.T @ both_range).max(axis=1)
+        low, high = (axes.T @ seen).min(axis=1), (axes.T @ seen).max(axis=1)
         margin = 0.15 * (high - low) + 1e-3
         low, high = low - margin, high + margin
         bins = _BINS[axes.shape[1]]
         split = objects.shape[1]
         dense = [
-            _density(part, low, high, bins)
-            for part in (projected[:, :split], projected[:, split:])
+            _density(part, low, high, bins) for part in (projected[:, :split], projected[:, split:])
         ]
         uniform = 1 / bins ** axes.shape[1]
         foreground, rest = (
@@ -138,4 +134,5 @@ def _density(
     scott = max(count / 4, 1.0) ** (-1 / (axes + 4))
     spread = projected.std(axis=1) * bins / (high - low)
     sigma = np.clip(spread * scott, 0.7, bins / 8)
-    return np.asarray(ndimage.gaussian_filter(counts, sigma, mode="nearest")) / count
+    smoothed = ndimage.gaussian_filter(counts, sigma, mode="nearest")
+    return np.asarray(smoothed / count, np.float64)

@@ -106,9 +106,7 @@ def left_out_gains(
         if not all(part.any() for part in (*known, *left)):
             continue
         colour = ColourModel.fit(features[:, known[0]], features[:, known[1]])
-        distance = two_nearest(
-            features, rest, spacing=pitch, edge_weight=edge_weight, valid=valid
-        )
+        distance = two_nearest(features, rest, spacing=pitch, edge_weight=edge_weight, valid=valid)
         scores["histogram"].append(_gain(colour.predict(features), *left))
         scores["geodesic"].append(_gain(distance.evidence(1, exponent=EXPONENT), *left))
     return {name: float(np.mean(found)) if found else 0.0 for name, found in scores.items()}

@@ -86,9 +86,7 @@ class ImplicitShape(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_tensors(
-        cls, description: dict[str, Any], tensors: dict[str, Tensor]
-    ) -> ImplicitShape:
+    def from_tensors(cls, description: dict[str, Any], tensors: dict[str, Tensor]) -> ImplicitShape:
         """Build a shape from its description and its tensors."""
 
     def forward(self, coords: Tensor) -> Tensor:

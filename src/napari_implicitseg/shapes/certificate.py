@@ -231,9 +231,7 @@ def _common_plane(points: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return None if (steps @ best).any() else _reduced(best[None])[0]
 
 
-def _flat_hull(
-    mask: BoolArray, points: NDArray[np.int64], normal: NDArray[np.int64]
-) -> BoolArray:
+def _flat_hull(mask: BoolArray, points: NDArray[np.int64], normal: NDArray[np.int64]) -> BoolArray:
     """Digital hull of voxels that lie in one plane, by projecting them along an axis."""
     drop = int(np.argmax(np.abs(normal)))
     keep = [a for a in range(3) if a != drop]

@@ -69,9 +69,7 @@ class ClippedShape(ImplicitShape):
         return {"kind": self.kind, "slope": self.slope, "base": self.base.description()}
 
     @classmethod
-    def from_tensors(
-        cls, description: dict[str, Any], tensors: dict[str, Tensor]
-    ) -> ClippedShape:
+    def from_tensors(cls, description: dict[str, Any], tensors: dict[str, Tensor]) -> ClippedShape:
         """Build the shape that `description` and `state_dict` describe."""
         from napari_implicitseg.shapes import build_shape
 

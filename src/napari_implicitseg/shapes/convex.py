@@ -217,9 +217,7 @@ class ConvexNetwork(ImplicitShape):
         return {"kind": self.kind, "extent": list(self.extent), "layers": len(self.hidden)}
 
     @classmethod
-    def from_tensors(
-        cls, description: dict[str, Any], tensors: dict[str, Tensor]
-    ) -> ConvexNetwork:
+    def from_tensors(cls, description: dict[str, Any], tensors: dict[str, Tensor]) -> ConvexNetwork:
         """Build the network that `description` and `state_dict` describe."""
         layers = description["layers"]
         return cls(

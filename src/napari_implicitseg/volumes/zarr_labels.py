@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from contextlib import ExitStack
@@ -218,10 +219,9 @@ def _make_folder(path: Path) -> None:
 
 def _remove_empty(folder: Path) -> None:
     """Remove a `labels` folder made for a label image that could not be written."""
-    try:
+    # It may not be empty: somebody else may have put something into it.
+    with contextlib.suppress(OSError):
         folder.rmdir()
-    except OSError:
-        pass  # Somebody else has put something into it.
 
 
 def _register(path: Path, version: str) -> None:

@@ -222,9 +222,7 @@ def _run_in(viewer: Viewer, folder: Path) -> DemoReport:
         stalls.append(stall)
         if failures:
             raise failures[0]
-    convex = sum(
-        row.certificate is not None and row.certificate.holds for row in widget.table.rows
-    )
+    convex = sum(row.certificate is not None and row.certificate.holds for row in widget.table.rows)
     viewer.reset_view()
     _wait(widget, settle=0.3)
     viewer.screenshot(str(folder / "window.png"), canvas_only=False, flash=False)

@@ -320,9 +320,7 @@ class ScribbleSession:
             return "The strokes have changed. Press Fit, or turn Live on."
         if scribbles.selected_label not in (*objects, BACKGROUND, 0):
             return f"Paint one stroke inside the next object (label {scribbles.selected_label})."
-        return (
-            "Correct with further strokes, press N for the next object, or K to accept."
-        )
+        return "Correct with further strokes, press N for the next object, or K to accept."
 
     # Watching the layers ------------------------------------------------------
 

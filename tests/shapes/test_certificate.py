@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.optimize import linprog
+
+from napari_implicitseg import certify
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.shapes.certificate import digital_hull
+
+
+def hull_by_linear_programs(mask):
+    """A voxel is in the hull if it is a convex combination of the mask's voxels."""
+    points = np.argwhere(mask)
+    out = mask.copy()
+    for voxel in np.argwhere(~mask):
+        found = linprog(
+            np.zeros(len(points)),
+            A_eq=np.vstack([points.T, np.ones(len(points))]),
+            b_eq=np.append(voxel, 1),
+            bounds=(0, None),
+        )
+        out[tuple(voxel)] = found.status == 0
+    return out
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=3, max_side=5)))
+def test_the_hull_is_exact_on_any_small_mask(mask):
+    expected = hull_by_linear_programs(mask) if mask.any() else mask
+    np.testing.assert_array_equal(digital_hull(mask), expected)
+
+
+def ball(ndim, size=40, radius=15.3):
+    grid = np.stack(np.meshgrid(*[np.arange(size)] * ndim, indexing="ij"), -1)
+    return np.linalg.norm(grid - (size - 1) / 2, axis=-1) <= radius
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_ball_is_convex_and_every_single_dent_is_found(ndim):
+    mask = ball(ndim)
+    assert certify(mask, kind="convex").holds
+    rng = np.random.default_rng(0)
+    inner = np.argwhere(ball(ndim, radius=13))
+    for voxel in inner[rng.integers(len(inner), size=30)]:
+        dented = mask.copy()
+        dented[tuple(voxel)] = False
+        certificate = certify(dented, kind="convex")
+        assert not certificate.holds
+        assert certificate.detail == "1 voxels of its convex hull are outside the mask"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1), st.floats(0.5, 9)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_voxels_of_half_spaces_are_convex(planes):
+    grid = np.stack(np.meshgrid(*[np.arange(14.0)] * 3, indexing="ij"), -1) - 6.5
+    mask = np.ones(grid.shape[:3], bool)
+    for *normal, bound in planes:
+        # Half-integers and a few decimals are exact in float64: no rounding at the planes.
+        mask &= grid @ np.round(normal, 3) <= bound
+    assert certify(mask, kind="convex").holds
+
+
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=3, max_side=6)))
+@settings(max_examples=50, deadline=None)
+def test_the_hull_is_a_closure(mask):
+    hull = digital_hull(mask)
+    assert (hull | mask == hull).all()
+    np.testing.assert_array_equal(digital_hull(hull), hull)
+    grown = hull.copy()
+    grown.flat[0] = True
+    assert (digital_hull(grown) | hull == digital_hull(grown)).all()
+
+
+def test_pieces_are_counted_with_full_connectivity():
+    mask = np.zeros((6, 6), bool)
+    mask[0, 0] = mask[1, 1] = mask[4, 4] = True
+    certificate = certify(mask, kind="connected")
+    assert (certificate.holds, certificate.components) == (False, 2)
+    assert certify(mask[:3], kind="connected").holds
+
+
+def test_an_empty_mask_keeps_every_promise():
+    for kind in ("convex", "connected", "none"):
+        certificate = certify(np.zeros((4, 5), np.uint8), kind=kind)
+        assert (certificate.holds, certificate.components) == (True, 0)
+
+
+def test_unknown_kinds_and_dimensions_are_refused():
+    with pytest.raises(InputError, match="kind is 'round'; use one of 'convex'"):
+        certify(np.ones((3, 3)), kind="round")
+    with pytest.raises(InputError, match="has 1 axes"):
+        certify(np.ones(3), kind="convex")

@@ -1,0 +1,75 @@
+"""Images to segment, strokes through napari's own calls, waiting for fits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils._proxies import ReadOnlyWrapper
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_implicitseg.widgets.scribble import ScribbleWidget
+
+THREAD = "implicitseg-fit"
+WAIT = 60_000
+
+
+@dataclass
+class MouseEvent:
+    """What napari's mouse callbacks look at."""
+
+    type: str
+    position: tuple[float, ...]
+    is_dragging: bool = False
+    dims_displayed: tuple[int, ...] = (0, 1)
+    dims_point: tuple[float, ...] | None = None
+    view_direction: tuple[float, ...] | None = None
+    pos: tuple[int, int] = (0, 0)
+    button: int = 1
+    handled: bool = False
+    modifiers: tuple[str, ...] = ()
+
+
+def drag(layer: Labels, *points: tuple[float, ...]) -> None:
+    """Drag the brush through world positions, as the canvas would."""
+    # The canvas hands out wrapped events: a drag sees later ones through the first.
+    press = ReadOnlyWrapper(MouseEvent("mouse_press", points[0]))
+    mouse_press_callbacks(layer, press)
+    for point in points[1:]:
+        mouse_move_callbacks(layer, MouseEvent("mouse_move", point, is_dragging=True))
+    mouse_release_callbacks(layer, MouseEvent("mouse_release", points[-1]))
+
+
+def disks(shape=(96, 128), centres=((46, 36, 20), (46, 92, 17)), seed=0):
+    """Make a noisy image of bright disks and its truth, ids from 2."""
+    rows, columns = np.indices(shape)
+    truth = np.zeros(shape, np.uint32)
+    for label, (row, column, radius) in enumerate(centres, start=2):
+        truth[np.hypot(rows - row, columns - column) <= radius] = label
+    noise = np.random.default_rng(seed).normal(0, 0.08, shape)
+    return ((truth > 0) + noise).astype(np.float32), truth
+
+
+def iou(one, other):
+    """Intersection over union of two masks."""
+    return float((one & other).sum() / max(1, (one | other).sum()))
+
+
+def fit_threads():
+    """Threads of fits that are alive."""
+    return [t for t in threading.enumerate() if t.name == THREAD]
+
+
+def settle(qtbot, widget: ScribbleWidget) -> None:
+    """Wait until the fits asked for are done and shown."""
+    qtbot.waitUntil(lambda: not widget.jobs.is_busy and not widget.jobs.is_running, timeout=WAIT)
+    qtbot.wait(20)
