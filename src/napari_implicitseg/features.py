@@ -286,7 +286,8 @@ class Reader:
             known = np.zeros((len(channels), 1))
         low, middle, high = np.percentile(known, (2, 50, 98), axis=1)
         # Objects of few voxels lie outside these percentiles but widen the deviation.
-        peak = np.maximum(np.abs(known).max(axis=1), 1e-300)
+        peak = np.abs(known).max(axis=1)
+        peak = np.where(peak > 0, peak, 1)
         spread = np.maximum(high - low, peak * (known / peak[:, None]).std(axis=1))
         # A constant image has no spread: it must stay constant, not become noise.
         self._shift = middle

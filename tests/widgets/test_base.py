@@ -56,9 +56,10 @@ def test_a_newer_job_stops_the_one_that_runs(runner, qtbot):
 
 
 def test_jobs_that_never_started_are_skipped(runner, qtbot):
-    gate = threading.Event()
+    started, gate = threading.Event(), threading.Event()
     ran = []
-    runner.submit(lambda progress: gate.wait(5))
+    runner.submit(lambda progress: (started.set(), gate.wait(5)))
+    assert started.wait(5)
     for number in range(5):
         runner.submit(lambda progress, n=number: ran.append(n))
     gate.set()

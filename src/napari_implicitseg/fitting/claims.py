@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import BoolArray
     from napari_implicitseg.fitting.problem import Geometry
     from napari_implicitseg.fitting.sequential import Fitted
 
 __all__ = ["part_overlaps"]
+
+_MOST_VOXELS = 2000
+_NEWTON_STEPS = 12
+_RIDGE = 0.1
 
 
 def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
@@ -79,39 +84,57 @@ def _shared(a: Fitted, b: Fitted) -> NDArray[np.int64]:
 def _parting_plane(a: Fitted, b: Fitted, grid: Geometry) -> tuple[NDArray[np.float64], float]:
     """Plane ``n . x = c`` with a's side below and b's above, between voxel centres.
 
-    The normal joins the middles of what each wins of the overlap (or of the
-    whole masks if one wins it all); the bound makes the fewest mistakes there.
+    A logistic regression of who owns the voxels of both masks, where the lower
+    level owns the shared ones; the bound then makes the fewest mistakes.
     """
     shared = _shared(a, b)
-    points = (shared + 0.5) * grid.pitch
-    coords = torch.from_numpy(points)
     with torch.no_grad():
-        first = np.asarray(a.shape.level(coords) <= b.shape.level(coords))
-    if first.all() or not first.any():
-        ends = [_middle(item, grid) for item in (a, b)]
-    else:
-        ends = [points[first].mean(axis=0), points[~first].mean(axis=0)]
-    normal = ends[1] - ends[0]
-    length = float(np.linalg.norm(normal))
-    normal = normal / length if length > 0 else np.eye(len(normal))[0]
-    along = points @ normal
+        coords = torch.from_numpy((shared + 0.5) * grid.pitch)
+        is_b = np.asarray(a.shape.level(coords) > b.shape.level(coords))
+    own = [_thinned(_voxels(item)) for item in (a, b)]
+    points = (np.concatenate([shared, *own]) + 0.5) * grid.pitch
+    # A mask's own voxels come twice where they are shared; what the level says of those counts.
+    owner = np.concatenate([is_b, np.zeros(len(own[0]), bool), np.ones(len(own[1]), bool)])
+    normal = _logistic_normal(points, owner)
+    return normal, _best_bound(points @ normal, owner, float(grid.pitch.min()) * 1e-3)
+
+
+def _voxels(item: Fitted) -> NDArray[np.int64]:
+    """Voxels of a mask, (N, D)."""
+    return np.asarray(np.argwhere(item.mask) + np.asarray(item.window.start), np.int64)
+
+
+def _thinned(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """At most so many voxels, evenly picked."""
+    return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
+
+
+def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[np.float64]:
+    """Unit normal of the plane that best tells two sets of points apart, by Newton's method."""
+    middle, spread = points.mean(axis=0), points.std(axis=0).max() + 1e-12
+    design = np.column_stack([(points - middle) / spread, np.ones(len(points))])
+    weights = np.zeros(design.shape[1])
+    for _ in range(_NEWTON_STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
+        # The ridge keeps separable sets from asking for an endless slope.
+        slope = design.T @ (chance - owner) + _RIDGE * weights
+        curve = (design * (chance * (1 - chance))[:, None]).T @ design
+        weights -= np.linalg.solve(curve + _RIDGE * np.eye(len(weights)), slope)
+    length = float(np.linalg.norm(weights[:-1]))
+    if length < 1e-9:
+        return np.eye(points.shape[1])[0]
+    return np.asarray(weights[:-1] / length)
+
+
+def _best_bound(along: NDArray[np.float64], owner: BoolArray, gap: float) -> float:
+    """Bound between the points of two owners along a line that makes the fewest mistakes."""
     order = np.argsort(along, kind="stable")
-    # Mistakes of a bound after k voxels: b's among them, and a's beyond them.
-    mine = first[order]
-    mistakes = np.append(0, np.cumsum(~mine)) + np.append(np.cumsum(mine[::-1])[::-1], 0)
+    ranked, is_b = along[order], owner[order]
+    # Mistakes of a bound after k points: b's among them, and a's beyond them.
+    mistakes = np.append(0, np.cumsum(is_b)) + np.append(np.cumsum(~is_b[::-1])[::-1], 0)
     k = int(mistakes.argmin())
-    sorted_along = along[order]
-    gap = float(grid.pitch.min()) * 1e-3
     if k == 0:
-        bound = float(sorted_along[0]) - gap
-    elif k == len(sorted_along):
-        bound = float(sorted_along[-1]) + gap
-    else:
-        bound = float(sorted_along[k - 1] + sorted_along[k]) / 2
-    return normal, bound
-
-
-def _middle(item: Fitted, grid: Geometry) -> NDArray[np.float64]:
-    """Mean position of a mask."""
-    cells = np.argwhere(item.mask).mean(axis=0) + np.asarray(item.window.start)
-    return np.asarray((cells + 0.5) * grid.pitch)
+        return float(ranked[0]) - gap
+    if k == len(ranked):
+        return float(ranked[-1]) + gap
+    return float(ranked[k - 1] + ranked[k]) / 2

@@ -30,6 +30,8 @@ __all__ = ["NetworkSolver"]
 
 # Slope of the boundary at the first and the last step, per whitened unit.
 _SHARPNESS = (6.0, 40.0)
+# From a distance only a soft boundary feels the strokes that an earlier fit missed.
+_SOFT_SHARPNESS = 1.5
 # A warm start needs only the last part of the schedule.
 _WARM_SHARE = 0.4
 _NOISE = 0.05
@@ -92,10 +94,14 @@ class NetworkSolver:
         for row, shape in enumerate(previous):
             if shape is not None:
                 _insert(weights, row, shape)
-        begin = 0.0 if any(shape is None for shape in previous) else 1 - _WARM_SHARE
+        missed = any((p.boost > 1).any() for p in problems)
+        fresh = missed or any(shape is None for shape in previous)
+        begin = 0.0 if fresh else 1 - _WARM_SHARE
+        first = _SOFT_SHARPNESS if missed else _SHARPNESS[0]
         size = sum(len(p.coords) for p in points) * self._config.width
         with torch_threads(size):
-            losses = self._descend(weights, PointBatch.pack(points, self._device), begin)
+            batch = PointBatch.pack(points, self._device)
+            losses = self._descend(weights, batch, begin, first)
         return [self._shape(p, weights, row) for row, p in enumerate(problems)], losses
 
     def _initial(self, batch: int) -> dict[str, list[Tensor]]:
@@ -128,12 +134,12 @@ class NetworkSolver:
         }
 
     def _descend(
-        self, weights: dict[str, list[Tensor]], points: PointBatch, begin: float
+        self, weights: dict[str, list[Tensor]], points: PointBatch, begin: float, soft: float
     ) -> list[list[float]]:
         """Run the schedule from the share `begin` on; returns losses per object."""
         parameters = [t for parts in weights.values() for t in parts]
         optimiser = torch.optim.Adam(parameters, lr=self._config.learning_rate)
-        low, high = (math.log(s) for s in _SHARPNESS)
+        low, high = math.log(soft), math.log(_SHARPNESS[1])
         first = int(begin * self._config.steps)
         history = []
         for step in range(first, self._config.steps):

@@ -23,8 +23,10 @@ from napari_implicitseg.shapes.convex import Polytope
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_implicitseg._types import BoolArray
     from napari_implicitseg.fitting.points import Points
     from napari_implicitseg.fitting.problem import Geometry, Problem
     from napari_implicitseg.shapes.base import ImplicitShape
@@ -34,6 +36,8 @@ __all__ = ["PolytopeSolver"]
 _PLANES = {2: 16, 3: 40}
 # Half width of the collar the sharp stages look at, in whitened units (the radius is about 2).
 _COLLAR = 0.7
+# Distance from a stroke that a plane is moved to, in whitened units.
+_CLEARANCE = 0.05
 
 
 class PolytopeSolver:
@@ -84,7 +88,8 @@ class PolytopeSolver:
         """
         losses: list[list[float]] = [[] for _ in problems]
         planes: list[Planes | None] = [
-            None if shape is None else self._continued(shape) for shape in previous
+            None if shape is None else self._continued(shape, problem)
+            for shape, problem in zip(previous, problems, strict=True)
         ]
         fresh = [i for i, start in enumerate(planes) if start is None]
         if fresh:
@@ -139,12 +144,16 @@ class PolytopeSolver:
             torch.from_numpy(offsets[None].astype(np.float32)),
         )
 
-    def _continued(self, shape: ImplicitShape) -> Planes:
+    def _continued(self, shape: ImplicitShape, problem: Problem) -> Planes:
         """Planes of a shape that `adopt` has accepted or `solve` has returned."""
         if isinstance(shape, ClippedShape):
             shape = shape.base
         assert isinstance(shape, Polytope)
-        return Planes(shape.normals.detach()[None].float(), shape.offsets.detach()[None].float())
+        normals, offsets = shape.normals.detach().numpy(), shape.offsets.detach().numpy().copy()
+        missed = problem.boost > 1
+        if missed.any():
+            _push(offsets, problem.whitening(problem.strokes) @ normals.T, problem.own, missed)
+        return Planes(*(torch.from_numpy(a[None]).float() for a in (normals, offsets)))
 
     def _collar(self, problem: Problem, start: Planes) -> Points:
         """Fine cells near the boundary so far, and all strokes."""
@@ -168,6 +177,39 @@ class PolytopeSolver:
             sharpness=SHARP_STAGES[-1].sharpness,
             extent=self._grid.extent,
         )
+
+
+def _push(
+    offsets: NDArray[np.float64],
+    along: NDArray[np.float64],
+    own: BoolArray,
+    missed: BoolArray,
+) -> None:
+    """Move planes past strokes that an earlier fit missed, which no gradient reaches.
+
+    Parameters
+    ----------
+    offsets : ndarray of float64, shape (P,)
+        Changed in place.
+    along : ndarray of float64, shape (K, P)
+        Position of each stroke voxel along each normal.
+    own, missed : ndarray of bool, shape (K,)
+        Whether it is the object's, and whether it was missed.
+    """
+    if (own & missed).any():
+        np.maximum(offsets, along[own & missed].max(axis=0) + _CLEARANCE, out=offsets)
+    kept = along[own].max(axis=0) if own.any() else np.full_like(offsets, -np.inf)
+    wrong = along[~own & missed]
+    for _ in range(len(offsets)):
+        inside = wrong[(wrong < offsets).all(axis=1)]
+        if not len(inside):
+            break
+        # The deepest one, by the plane that takes the least away and none of the object's strokes.
+        deepest = inside[np.argmax((offsets - inside).min(axis=1))]
+        cut = np.where(deepest > kept, offsets - deepest, np.inf)
+        if not np.isfinite(cut.min()):
+            break
+        offsets[cut.argmin()] = deepest[cut.argmin()] - _CLEARANCE
 
 
 def _joined(planes: Sequence[Planes], device: torch.device) -> Planes:

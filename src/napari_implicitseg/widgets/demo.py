@@ -152,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_with_screen() -> None:
     """Open napari on the coins, fit, and stay until the window is closed."""
     import napari
+    from qtpy.QtCore import QTimer
 
     viewer = napari.Viewer(title="napari-implicitseg demo")
     for data, kwargs, kind in coins():
@@ -159,6 +160,8 @@ def run_with_screen() -> None:
     viewer.window.add_plugin_dock_widget(_PLUGIN, _WIDGET)
     layer = viewer.layers["coins scribbles"]
     layer.mode, layer.brush_size = "paint", 4
+    # The panel takes its place, and room from the canvas, only when the window is shown.
+    QTimer.singleShot(300, viewer.reset_view)
     napari.run()
 
 
