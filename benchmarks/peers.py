@@ -45,9 +45,7 @@ def _scaled(image: NDArray[np.generic]) -> NDArray[np.float32]:
 def walker(case: Case) -> NDArray[np.int32]:
     """Random walker (Grady 2006) of scikit-image, all labels at once."""
     image = _scaled(case.image)
-    labels = random_walker(
-        image, case.scribbles, beta=130, mode="cg_j", tol=1e-3, channel_axis=-1
-    )
+    labels = random_walker(image, case.scribbles, beta=130, mode="cg_j", tol=1e-3, channel_axis=-1)
     out = np.zeros(labels.shape, np.int32)
     for label in np.unique(case.scribbles)[2:]:
         out[fair(labels == label, case.scribbles == label)] = label

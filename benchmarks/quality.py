@@ -56,14 +56,12 @@ def _hausdorff(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     """Largest distance from a point of one to the other, in pixels."""
     if not mask.any():
         return float(np.hypot(*mask.shape))
-    far = [
-        ndimage.distance_transform_edt(~a)[b].max() for a, b in ((mask, truth), (truth, mask))
-    ]
+    far = [ndimage.distance_transform_edt(~a)[b].max() for a, b in ((mask, truth), (truth, mask))]
     return float(max(far))
 
 
 def _timed(function, *args):
-    """Result and CPU seconds of a call."""
+    """Call a function; return its result and the CPU seconds it took."""
     begin = time.process_time()
     result = function(*args)
     return result, time.process_time() - begin
@@ -133,7 +131,9 @@ def _goals(scores: dict[str, dict[str, Scores]]) -> list[str]:
     ):
         over = {m: np.mean([figure(by[m]) for by in scores.values()]) for m in METHODS}
         best = max(PEERS, key=lambda m: over[m])
-        text = f"{what} over the sets: {over['this package']:.3f}, best peer {best} {over[best]:.3f}"
+        text = (
+            f"{what} over the sets: {over['this package']:.3f}, best peer {best} {over[best]:.3f}"
+        )
         lines.append(_goal(text, over["this package"] - over[best], 0.05))
     convex = [c for by in scores.values() for c in by["this package"].convex]
     lines.append(_goal("masks certified convex", float(np.mean(convex)), 1.0))

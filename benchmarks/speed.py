@@ -32,7 +32,7 @@ def _cpu(function, *args, **options) -> float:
 
 
 def coin(size: int) -> Case:
-    """The photograph of coins enlarged to a size, with strokes on one of them."""
+    """Enlarge the photograph of coins to a size, with strokes on one of them."""
     image = resize(skimage.data.coins()[:303, :303], (size, size), order=1, preserve_range=True)
     scribbles = np.zeros((size, size), np.int32)
     unit = size / 303

@@ -24,10 +24,7 @@ def test_blocks_are_means_whatever_kind_of_array_it_is(start, size, step):
     window = Window(start, stop, step)
     crop = RAMP[window.slices]
     expected = [
-        [
-            crop[i : i + step[0], j : j + step[1]].mean()
-            for j in range(0, crop.shape[1], step[1])
-        ]
+        [crop[i : i + step[0], j : j + step[1]].mean() for j in range(0, crop.shape[1], step[1])]
         for i in range(0, crop.shape[0], step[0])
     ]
     for image in (RAMP, da.from_array(RAMP, chunks=7), zarr.array(RAMP, chunks=(8, 8))):

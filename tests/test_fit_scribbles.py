@@ -48,7 +48,8 @@ def test_each_source_of_evidence_finds_a_clear_object(scene, evidence):
     assert iou(result.labels == 2, scene.truth) > 0.93
     assert result.evidence.dtype == np.float32
     assert result.evidence.shape == scene.image.shape
-    assert 0 <= result.evidence.min() and result.evidence.max() <= 1
+    assert result.evidence.min() >= 0
+    assert result.evidence.max() <= 1
     assert sum(result.report.evidence_weights.values()) == pytest.approx(1)
 
 
@@ -59,7 +60,9 @@ def test_position_alone_gives_the_voxels_nearer_to_the_object(scene):
 
 
 def test_a_probability_map_is_taken_as_evidence(scene):
-    blurred = np.clip(scene.truth + np.random.default_rng(0).normal(0, 0.2, scene.truth.shape), 0, 1)
+    blurred = np.clip(
+        scene.truth + np.random.default_rng(0).normal(0, 0.2, scene.truth.shape), 0, 1
+    )
     result = fit_scribbles(np.zeros_like(scene.image), scene.scribbles, evidence=blurred)
     assert iou(result.labels == 2, scene.truth) > 0.95
 
@@ -164,7 +167,8 @@ def test_many_objects_keep_their_ids():
     result = fit_scribbles(image, scribbles)
     assert sorted(result.shapes) == list(range(2, 27))
     scores = [iou(result.labels == k, truth == k) for k in range(2, 27)]
-    assert min(scores) > 0.85 and np.mean(scores) > 0.93
+    assert min(scores) > 0.85
+    assert np.mean(scores) > 0.93
     assert all(c.holds for c in result.certificates.values())
 
 
@@ -303,7 +307,9 @@ def test_progress_grows_and_may_cancel(scene):
     seen: list[float] = []
     fit_scribbles(scene.image, scene.scribbles, progress=lambda f, _: seen.append(f))
     assert len(seen) > 10
-    assert seen == sorted(seen) and 0 <= seen[0] and seen[-1] <= 1
+    assert seen == sorted(seen)
+    assert seen[0] >= 0
+    assert seen[-1] <= 1
 
     def stop(fraction: float, message: str) -> None:
         if fraction > 0.3:

@@ -51,9 +51,7 @@ def test_the_two_nearest_labels_are_those_of_a_graph_search(shape, labels, weigh
     spacing = tuple(float(s) for s in rng.uniform(0.5, 4, len(shape)))
     found = two_nearest(features, seeds, spacing=spacing, edge_weight=weight)
     present = np.unique(seeds[seeds >= 0])
-    every = np.stack(
-        [distances_by_dijkstra(features, seeds, spacing, weight, k) for k in present]
-    )
+    every = np.stack([distances_by_dijkstra(features, seeds, spacing, weight, k) for k in present])
     ordered = np.sort(every, axis=0)
     np.testing.assert_allclose(found.near, ordered[0], rtol=2e-5, atol=1e-5)
     if len(present) > 1:
@@ -72,7 +70,8 @@ def test_evidence_is_half_way_between_two_strokes_and_flips_at_an_edge():
     edge = two_nearest(features, seeds, spacing=(1.0, 1.0), edge_weight=300.0).evidence(1)
     assert int((flat[4] > 0.5).argmax()) == 30
     assert int((edge[4] > 0.5).argmax()) == 40
-    assert flat[4, 59] == 1 and flat[4, 0] == 0
+    assert flat[4, 59] == 1
+    assert flat[4, 0] == 0
 
 
 def test_voxels_without_a_colour_cost_their_length_only():

@@ -148,8 +148,8 @@ def test_wrong_grids_and_unknown_kinds_are_refused():
         polytope(0, 2).rasterize((4, 4, 4))
     with pytest.raises(FileError, match="shape of kind 'blob'"):
         build_shape({"kind": "blob"}, {})
+    shape = polytope(0, 2)
+    tensors = dict(shape.state_dict())
+    del tensors["offsets"]
     with pytest.raises(FileError, match="lacks 'offsets'; it is damaged"):
-        shape = polytope(0, 2)
-        tensors = dict(shape.state_dict())
-        del tensors["offsets"]
         build_shape(shape.description(), tensors)

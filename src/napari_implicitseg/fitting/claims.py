@@ -110,7 +110,7 @@ def _thinned(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[np.float64]:
-    """Unit normal of the plane that best tells two sets of points apart, by Newton's method."""
+    """Find the unit normal of the plane that best parts two sets of points (Newton's method)."""
     middle, spread = points.mean(axis=0), points.std(axis=0).max() + 1e-12
     design = np.column_stack([(points - middle) / spread, np.ones(len(points))])
     weights = np.zeros(design.shape[1])
@@ -122,8 +122,8 @@ def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[n
         weights -= np.linalg.solve(curve + _RIDGE * np.eye(len(weights)), slope)
     length = float(np.linalg.norm(weights[:-1]))
     if length < 1e-9:
-        return np.eye(points.shape[1])[0]
-    return np.asarray(weights[:-1] / length)
+        return np.asarray(np.eye(points.shape[1])[0], np.float64)
+    return np.asarray(weights[:-1] / length, np.float64)
 
 
 def _best_bound(along: NDArray[np.float64], owner: BoolArray, gap: float) -> float:
