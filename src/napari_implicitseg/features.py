@@ -73,6 +73,20 @@ class Window:
             )
         )
 
+    def common_cells(
+        self, other: Window
+    ) -> tuple[tuple[NDArray[np.int64], ...], tuple[NDArray[np.int64], ...]]:
+        """Open meshes of the blocks whose centres another window holds, in either window."""
+        own, others = [], []
+        for axis, (start, stop, step) in enumerate(
+            zip(other.start, other.stop, other.step, strict=True)
+        ):
+            centres = self.centres(axis)
+            index = np.flatnonzero((centres >= start) & (centres < stop))
+            own.append(index)
+            others.append(((centres[index] - start) // step).astype(np.int64))
+        return np.ix_(*own), np.ix_(*others)
+
     def centres(self, axis: int) -> NDArray[np.float64]:
         """Centre of each block along an axis, in voxels; voxel i has its centre at i + 0.5."""
         low = np.arange(self.start[axis], self.stop[axis], self.step[axis], dtype=np.float64)

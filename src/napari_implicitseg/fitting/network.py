@@ -68,15 +68,17 @@ class NetworkSolver:
         self._device = device
         self._check = check
 
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
-        """Continue from a shape of an earlier fit; False if it is of another kind."""
-        if isinstance(shape, ClippedShape):
-            shape = shape.base
+    def accepts(self, shape: ImplicitShape) -> bool:
+        """Whether a shape of an earlier fit is a network of the same size."""
+        base = shape.base if isinstance(shape, ClippedShape) else shape
         sizes = (self._config.layers, self._config.width)
-        if not isinstance(shape, ConvexNetwork) or (len(shape.hidden), len(shape.bias[0])) != sizes:
-            return False
-        problem.whitening = Whitening(shape.centre.numpy(), shape.whiten.numpy())
-        return True
+        return isinstance(base, ConvexNetwork) and (len(base.hidden), len(base.bias[0])) == sizes
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
+        """Bring a problem into the coordinates of an accepted shape."""
+        base = shape.base if isinstance(shape, ClippedShape) else shape
+        assert isinstance(base, ConvexNetwork)
+        problem.whitening = Whitening(base.centre.numpy(), base.whiten.numpy())
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]

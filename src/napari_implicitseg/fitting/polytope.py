@@ -66,14 +66,15 @@ class PolytopeSolver:
         self._device = device
         self._check = check
 
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
-        """Continue from a shape of an earlier fit; False if it is of another kind."""
-        if isinstance(shape, ClippedShape):
-            shape = shape.base
-        if not isinstance(shape, Polytope) or len(shape.offsets) != self._count:
-            return False
-        problem.whitening = Whitening(shape.centre.numpy(), shape.whiten.numpy())
-        return True
+    def accepts(self, shape: ImplicitShape) -> bool:
+        """Whether a shape of an earlier fit is a polytope of as many planes."""
+        base = shape.base if isinstance(shape, ClippedShape) else shape
+        return isinstance(base, Polytope) and len(base.offsets) == self._count
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
+        """Bring a problem into the coordinates of an accepted shape."""
+        base = _base(shape)
+        problem.whitening = Whitening(base.centre.numpy(), base.whiten.numpy())
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
@@ -146,9 +147,7 @@ class PolytopeSolver:
 
     def _continued(self, shape: ImplicitShape, problem: Problem) -> Planes:
         """Planes of a shape that `adopt` has accepted or `solve` has returned."""
-        if isinstance(shape, ClippedShape):
-            shape = shape.base
-        assert isinstance(shape, Polytope)
+        shape = _base(shape)
         normals, offsets = shape.normals.detach().numpy(), shape.offsets.detach().numpy().copy()
         missed = problem.boost > 1
         if missed.any():
@@ -177,6 +176,13 @@ class PolytopeSolver:
             sharpness=SHARP_STAGES[-1].sharpness,
             extent=self._grid.extent,
         )
+
+
+def _base(shape: ImplicitShape) -> Polytope:
+    """Polytope of a shape that was accepted or solved for."""
+    base = shape.base if isinstance(shape, ClippedShape) else shape
+    assert isinstance(base, Polytope)
+    return base
 
 
 def _push(

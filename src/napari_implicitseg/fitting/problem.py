@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from napari_implicitseg.predictors.evidence import Evidence
     from napari_implicitseg.scribbles import Samples
 
-__all__ = ["Cells", "Effort", "Geometry", "Problem", "pose", "touches_border", "window_around"]
+__all__ = [
+    "Cells",
+    "Effort",
+    "Geometry",
+    "Problem",
+    "first_look",
+    "pose",
+    "touches_border",
+    "window_around",
+]
 
 # Objects that get the full effort each; more of them share what that costs.
 _FULL_EFFORT = 8
@@ -195,10 +204,7 @@ def pose(
     probability, closer = evidence.refined(label, window, fine)
     inside = samples.inside(window.start, window.stop)
     voxels, own = samples.coords[inside], samples.ids[inside] == label
-    strokes = window.cells(voxels[own])
-    likely = ndimage.gaussian_filter(probability, 0.7) > 0.5
-    component = stroke_component(likely, strokes)
-    core = own_part(component, strokes, tuple((grid.pitch * window.step).tolist()))
+    component, core = _reached(probability, window, window.cells(voxels[own]), grid)
     centres = grid.cell_centres(window, core)
     return Problem(
         label=label,
@@ -212,6 +218,25 @@ def pose(
         boost=np.ones(len(own), np.float32),
         whitening=Whitening.of(centres, float(grid.pitch.max()) / 2),
     )
+
+
+def first_look(
+    label: int, window: Window, evidence: Evidence, samples: Samples, grid: Geometry
+) -> BoolArray:
+    """Cells of a window that the evidence gives to an object, holes filled."""
+    inside = samples.inside(window.start, window.stop)
+    strokes = window.cells(samples.coords[inside][samples.ids[inside] == label])
+    _, core = _reached(evidence.probability(label, window), window, strokes, grid)
+    return np.asarray(ndimage.binary_fill_holes(core))
+
+
+def _reached(
+    probability: NDArray[np.float32], window: Window, strokes: NDArray[np.int64], grid: Geometry
+) -> tuple[BoolArray, BoolArray]:
+    """Likely cells that hang together with stroke cells (N, D), and those before any neck."""
+    likely = ndimage.gaussian_filter(probability, 0.7) > 0.5
+    component = stroke_component(likely, strokes)
+    return component, own_part(component, strokes, tuple((grid.pitch * window.step).tolist()))
 
 
 def _cells(

@@ -6,9 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
 from napari_implicitseg.fitting.parts import stroke_component
-from napari_implicitseg.fitting.problem import Problem, pose, touches_border, window_around
+from napari_implicitseg.fitting.problem import (
+    Problem,
+    first_look,
+    pose,
+    touches_border,
+    window_around,
+)
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 if TYPE_CHECKING:
@@ -33,8 +40,11 @@ _REACH = 2.2
 class Solver(Protocol):
     """What fits shapes to problems, in one batch."""
 
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> bool:
-        """Continue from a shape of an earlier fit; False if it cannot."""
+    def accepts(self, shape: ImplicitShape) -> bool:
+        """Whether it can continue from a shape of an earlier fit."""
+
+    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
+        """Bring a problem into the coordinates of an accepted shape."""
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
@@ -101,51 +111,53 @@ class Fitter:
 
     def run(self) -> list[Fitted]:
         """Fit every object, look further where a mask reaches the edge of its window."""
-        fitted: dict[int, Fitted] = {}
-        problems, starts = self._warm_problems()
+        windows, starts = self._warm_windows()
         cold = [label for label in self._samples.objects if label not in starts]
-        problems += [self._cold_problem(label) for label in cold]
+        windows |= {label: self._cold_window(label) for label in cold}
+        if self._evidence.can_learn:
+            self._evidence.learn([self._region(k, w, starts.get(k)) for k, w in windows.items()])
+        problems = [self._problem(label, window) for label, window in windows.items()]
+        fitted: dict[int, Fitted] = {}
         for _ in range(_MOST_GROWTHS):
             if not problems:
                 break
-            previous = [starts.get(p.label) for p in problems]
+            previous = [self._adopted(p, starts) for p in problems]
             for item in self._enforced(self._solved(problems, previous)):
                 fitted[item.label] = item
             problems = []
             for item in list(fitted.values()):
                 if self._wrong_start(item, starts):
                     del starts[item.label]
-                    problems.append(self._cold_problem(item.label))
+                    problems.append(self._problem(item.label, self._cold_window(item.label)))
                 elif touches_border(item.mask, item.window, self._grid):
-                    problems.append(self._grown(item))
+                    problems.append(self._problem(item.label, self._grown(item.window)))
                     starts.pop(item.label, None)
         return [fitted[label] for label in self._samples.objects]
 
-    def _warm_problems(self) -> tuple[list[Problem], dict[int, ImplicitShape]]:
-        """Problems of the objects that an earlier fit has a shape for."""
-        problems, starts = [], {}
+    def _warm_windows(self) -> tuple[dict[int, Window], dict[int, ImplicitShape]]:
+        """Windows around the shapes of an earlier fit, and those shapes."""
+        windows, starts = {}, {}
         for label in self._samples.objects:
             shape = self._previous.get(label)
             base = shape.base if isinstance(shape, ClippedShape) else shape
             centre, whiten = getattr(base, "centre", None), getattr(base, "whiten", None)
             if shape is None or base is None or centre is None or whiten is None:
                 continue
-            if base.extent != self._grid.extent:
+            if base.extent != self._grid.extent or not self._solver.accepts(shape):
                 continue
             spread = np.linalg.norm(np.linalg.inv(whiten.numpy()), axis=1) * _REACH
             coords = self._samples.coords[self._samples.ids == label]
             low = np.minimum((centre.numpy() - spread) / self._grid.pitch, coords.min(axis=0))
             high = np.maximum((centre.numpy() + spread) / self._grid.pitch, coords.max(axis=0) + 1)
             size = np.asarray(self._grid.shape)
-            window = window_around(np.clip(low, 0, size), np.clip(high, 0, size), self._grid)
-            problem = pose(label, window, self._evidence, self._samples, self._grid)
-            if self._solver.adopt(problem, shape):
-                problems.append(problem)
-                starts[label] = shape
-        return problems, starts
+            windows[label] = window_around(
+                np.clip(low, 0, size), np.clip(high, 0, size), self._grid
+            )
+            starts[label] = shape
+        return windows, starts
 
-    def _cold_problem(self, label: int) -> Problem:
-        """Problem in a window around what the coarse look says of an object."""
+    def _cold_window(self, label: int) -> Window:
+        """Window around what the coarse look says of an object."""
         coarse = self._evidence.coarse
         coords = self._samples.coords[self._samples.ids == label]
         likely = self._evidence.probability(label, coarse) > 0.5
@@ -153,14 +165,36 @@ class Fitter:
         step, start = np.asarray(coarse.step), np.asarray(coarse.start)
         low = np.minimum(start + cells.min(axis=0) * step, coords.min(axis=0))
         high = np.maximum(start + (cells.max(axis=0) + 1) * step, coords.max(axis=0) + 1)
-        window = window_around(low.astype(float), high.astype(float), self._grid)
+        return window_around(low.astype(float), high.astype(float), self._grid)
+
+    def _region(
+        self, label: int, window: Window, start: ImplicitShape | None
+    ) -> tuple[Window, BoolArray]:
+        """Where an object seems to be: its earlier shape, or what the evidence says."""
+        if start is None:
+            return window, first_look(label, window, self._evidence, self._samples, self._grid)
+        every = np.arange(np.prod(window.shape))
+        with torch.no_grad():
+            level = start.level(torch.from_numpy(self._grid.cell_centres(window, every)))
+        return window, (level <= 0).numpy().reshape(window.shape)
+
+    def _problem(self, label: int, window: Window) -> Problem:
+        """Pose the problem of an object in a window."""
         return pose(label, window, self._evidence, self._samples, self._grid)
 
-    def _grown(self, item: Fitted) -> Problem:
-        """Problem of the same object in a larger window."""
-        low, high = (np.asarray(side, float) for side in (item.window.start, item.window.stop))
-        window = window_around(low, high, self._grid)
-        return pose(item.label, window, self._evidence, self._samples, self._grid)
+    def _adopted(
+        self, problem: Problem, starts: Mapping[int, ImplicitShape]
+    ) -> ImplicitShape | None:
+        """Shape to continue from, if there is one."""
+        start = starts.get(problem.label)
+        if start is not None:
+            self._solver.adopt(problem, start)
+        return start
+
+    def _grown(self, window: Window) -> Window:
+        """Larger window around a window."""
+        low, high = (np.asarray(side, float) for side in (window.start, window.stop))
+        return window_around(low, high, self._grid)
 
     def _wrong_start(self, item: Fitted, starts: Mapping[int, ImplicitShape]) -> bool:
         """Whether an object fitted from an earlier shape had better start anew."""

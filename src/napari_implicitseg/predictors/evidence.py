@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.features import Patch, Window, smooth, window_step
+from napari_implicitseg.predictors.colours import StrokeColours
 from napari_implicitseg.predictors.geodesic import EXPONENT, TwoNearest, two_nearest
-from napari_implicitseg.predictors.histogram import ColourModel
-from napari_implicitseg.predictors.weighing import left_out_gains, novelty, weights_from_gains
+from napari_implicitseg.predictors.weighing import left_out_gains, weights_from_gains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Reader
     from napari_implicitseg.scribbles import Samples
 
@@ -40,9 +41,6 @@ _LAZY_MARGIN = 2.0
 # Length along the image's longest side that a change across the whole range of colours is worth.
 _EDGE_FACTOR = 6.0
 _BLUR = 0.7
-# Colours that strokes have not seen are a little more often the objects' than the
-# background's, which people paint more freely; novelty adds to both.
-_OBJECT_FLOOR, _BACKGROUND_FLOOR, _NOVELTY_SHARE, _MOST_FLOOR = 0.03, 0.02, 0.5, 0.5
 _BACKGROUND = 0
 
 
@@ -101,8 +99,16 @@ class Evidence:
         self.coarse = _coarse_window(reader, samples, spacing, cells)
         self._edge_weight = self._edge_length()
         self._whole = self._look(self.coarse)
-        self._colour = self._learn_colour() if source in ("auto", "histogram") else None
+        self._colours: StrokeColours | None = None
+        if source in ("auto", "histogram"):
+            self._colours = StrokeColours(
+                self._whole.features,
+                self._whole.seeds,
+                self._whole.patch.valid,
+                has_background=bool(samples.is_background.any()),
+            )
         self._known_distances: TwoNearest | None = None
+        self._known_views: dict[Window, tuple[_Look, TwoNearest]] = {}
         # An earlier fit knows where to look, so its windows can do without the coarse distances.
         self._look_far = weights is None
         self.weights = dict(weights) if weights is not None else self._weigh()
@@ -134,7 +140,35 @@ class Evidence:
         index = window.cells_of(fine)
         return coarse, self._blend(label, closer, _cropped(nearest, index))
 
+    @property
+    def can_learn(self) -> bool:
+        """Whether knowing where the objects seem to be makes the evidence better."""
+        return self._colours is not None and self._colours.can_learn
+
+    def learn(self, regions: Sequence[tuple[Window, BoolArray]]) -> None:
+        """Learn the colours once more, from where the objects seem to be.
+
+        Parameters
+        ----------
+        regions : sequence of (Window, ndarray of bool)
+            Per object a window around it, and which of its cells the object takes.
+        """
+        if self._colours is None:
+            return
+        inside, near = (np.zeros(self.coarse.shape, bool) for _ in range(2))
+        for window, mask in regions:
+            box, cells = self.coarse.common_cells(window)
+            near[box] = True
+            inside[box] |= mask[cells]
+        self._colours.learn(inside, near)
+
     def _seen(self, window: Window) -> tuple[_Look, TwoNearest]:
+        """Look at a window and the distances in it, remembered."""
+        if window not in self._known_views:
+            self._known_views[window] = self._view(window)
+        return self._known_views[window]
+
+    def _view(self, window: Window) -> tuple[_Look, TwoNearest]:
         """Look at a window and the distances in it."""
         box = self._place_in_coarse(window)
         if box is not None:
@@ -228,22 +262,6 @@ class Evidence:
         taken.near[inner], taken.far[inner] = np.inf, np.inf
         return taken
 
-    def _learn_colour(self) -> ColourModel:
-        """Colour model of all strokes; without background strokes, against the whole image."""
-        look = self._whole
-        valid = look.patch.valid
-        is_object, is_background = valid & (look.seeds > _BACKGROUND), valid & (look.seeds == 0)
-        objects = look.features[:, is_object]
-        if not self._samples.is_background.any():
-            return ColourModel.fit(objects, look.features[:, valid])
-        background = look.features[:, is_background]
-        floors = (
-            _OBJECT_FLOOR + _NOVELTY_SHARE * novelty(objects, np.argwhere(is_object)),
-            _BACKGROUND_FLOOR + _NOVELTY_SHARE * novelty(background, np.argwhere(is_background)),
-        )
-        bounded = min(floors[0], _MOST_FLOOR), min(floors[1], _MOST_FLOOR)
-        return ColourModel.fit(objects, background, floors=bounded)
-
     def _weigh(self) -> dict[str, float]:
         """Blend the sources by how well each predicts left-out parts of the strokes."""
         if self._source != "auto":
@@ -273,8 +291,8 @@ class Evidence:
             # The reader of a probability map takes one half off.
             given = np.clip(look.patch.channels[0] + np.float32(0.5), 0, 1)
             return _in_territory(np.where(look.patch.valid, given, 0.5), nearest, code)
-        if name == "histogram" and self._colour is not None:
-            colour = self._colour.predict(look.features)
+        if name == "histogram" and self._colours is not None:
+            colour = self._colours.model.predict(look.features)
             colour[~look.patch.valid] = 0.5
             return _in_territory(colour, nearest, code)
         return nearest.evidence(code, exponent=EXPONENT)

@@ -45,6 +45,8 @@ class ColourModel:
         background: NDArray[np.float32],
         *,
         floors: tuple[float, float] = (0.1, 0.02),
+        likely: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+        shares: tuple[float, float] = (0.5, 0.5),
     ) -> ColourModel:
         """Learn from stroke colours.
 
@@ -56,12 +58,17 @@ class ColourModel:
             How often the objects and the background show colours that their
             strokes have not seen: half of that share goes to colours like
             those of the strokes, half to all colours alike.
+        likely : tuple of ndarray of float32, shapes (C, K), (C, L), optional
+            Colours of what is taken for objects and for background elsewhere.
+        shares : tuple of float
+            How much those count, against the strokes.
 
         Returns
         -------
         ColourModel
         """
-        both = np.concatenate([objects, background], axis=1).astype(np.float64)
+        samples = [objects, background, *(likely or ())]
+        both = np.concatenate(samples, axis=1).astype(np.float64)
         # Without a stroke on a finite voxel any range will do: all colours are undecided.
         seen = both if both.shape[1] else np.zeros((len(both), 2))
         axes = _principal_axes(seen)
@@ -70,10 +77,10 @@ class ColourModel:
         margin = 0.15 * (high - low) + 1e-3
         low, high = low - margin, high + margin
         bins = _BINS[axes.shape[1]]
-        split = objects.shape[1]
-        dense = [
-            _density(part, low, high, bins) for part in (projected[:, :split], projected[:, split:])
-        ]
+        ends = np.cumsum([part.shape[1] for part in samples])[:-1]
+        dense = [_density(p, low, high, bins) for p in np.split(projected, ends, axis=1)]
+        if likely is not None:
+            dense = [(1 - s) * dense[i] + s * dense[i + 2] for i, s in enumerate(shares)]
         uniform = 1 / bins ** axes.shape[1]
         foreground, rest = (
             (1 - floor) * d + floor * (0.5 * _broadened(d) + 0.5 * uniform)
