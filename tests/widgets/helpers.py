@@ -71,5 +71,5 @@ def fit_threads():
 
 def settle(qtbot, widget: ScribbleWidget) -> None:
     """Wait until the fits asked for are done and shown."""
-    qtbot.waitUntil(lambda: not widget.jobs.is_busy and not widget.jobs.is_running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not widget.is_working, timeout=WAIT)
     qtbot.wait(20)

@@ -81,6 +81,22 @@ def test_polygons_and_fills_are_strokes_too(painted, qtbot):
     assert iou(mask(viewer, 3), truth == 3) > 0.85
 
 
+def test_the_fit_sees_the_whole_of_a_polygon(painted, qtbot):
+    """Edits outside a stroke are told of before napari writes them."""
+    viewer, widget, _ = painted()
+    layer = widget.scribbles_box.layer
+    shown = preview_of(viewer).data == 2
+    layer.paint_polygon([(30, 50), (30, 60), (64, 60), (64, 50)], 1)
+    settle(qtbot, widget)
+    (outcome,) = widget.session.preview.outcomes.values()
+    assert np.array_equal(outcome.request.labels, layer.data)
+    assert (preview_of(viewer).data == 2).sum() < shown.sum()
+    layer.fill((2, 2), 3)
+    settle(qtbot, widget)
+    (outcome,) = widget.session.preview.outcomes.values()
+    assert np.array_equal(outcome.request.labels, layer.data)
+
+
 def test_writing_to_the_array_is_followed(painted, qtbot):
     viewer, widget, truth = painted()
     layer = widget.scribbles_box.layer

@@ -13,17 +13,43 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Labels
+
+from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._preview import insert_below
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from napari.layers import Labels
+    from napari.components import ViewerModel
+    from napari.layers import Image, Layer
     from numpy.typing import NDArray
 
-__all__ = ["RESULTS", "Accepted", "write_objects"]
+__all__ = ["RESULTS", "Accepted", "results_layer", "write_objects"]
 
 RESULTS = "napari_implicitseg:accepted"
 """Key of `layer.metadata` under which a results layer remembers what was written."""
+
+
+def results_layer(viewer: ViewerModel, image: Image, scribbles: Labels, *, below: Layer) -> Labels:
+    """Find the layer that accepted objects of an image go to; add it if there is none."""
+    shape = scribbles.data.shape
+    for layer in viewer.layers:
+        if (
+            isinstance(layer, Labels)
+            and RESULTS in layer.metadata
+            and layer.metadata[RESULTS]["image"] == image.unique_id
+            and layer.data.shape == shape
+        ):
+            return layer
+    layer = Labels(
+        np.zeros(shape, np.uint32),
+        name=f"{image.name} masks",
+        metadata={RESULTS: {"image": image.unique_id, "ids": {}, "at": {}}},
+        **_layers.like(image, _layers.level_matching(image, scribbles)),
+    )
+    insert_below(viewer, layer, below)
+    return layer
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,7 +291,7 @@ def _wait(widget: ScribbleWidget, settle: float = 0.0) -> None:
 
     deadline = time.perf_counter() + _PATIENCE
     until = time.perf_counter() + settle
-    while widget.jobs.is_running or widget.jobs.is_busy or time.perf_counter() < until:
+    while widget.is_working or time.perf_counter() < until:
         QApplication.processEvents()
         time.sleep(0.001)
         if time.perf_counter() > deadline:

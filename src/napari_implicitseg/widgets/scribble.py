@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -54,7 +54,11 @@ class ScribbleWidget(DockedWidget):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, prelude=warm_up)
-        self.session = ScribbleSession(self.viewer, self.jobs.submit, self.jobs.cancel)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self.session = ScribbleSession(
+            self.viewer, self.jobs.submit, self.jobs.cancel, postpone=self._soon.start
+        )
         self._last_problem = ""
         self._make_inputs()
         self._make_actions()
@@ -163,6 +167,7 @@ class ScribbleWidget(DockedWidget):
         self.cancel_button.clicked.connect(self.cancel)
         self.accept_button.clicked.connect(self.accept)
         self.live_box.toggled.connect(self._live_toggled)
+        self._soon.timeout.connect(guarded("Reading the strokes")(self.session.read_strokes))
         self.session.told.connect(self._tell)
         self.session.fitted.connect(self._show_outcome)
         self.session.refused.connect(self._refuse)
@@ -188,6 +193,11 @@ class ScribbleWidget(DockedWidget):
             control.setToolTip(f"{control.toolTip().split(' Key')[0]} {hint}")
 
     # What the user does -------------------------------------------------------
+
+    @property
+    def is_working(self) -> bool:
+        """Whether strokes wait to be read, or a fit runs or waits to be shown."""
+        return self._soon.isActive() or self.jobs.is_busy or self.jobs.is_running
 
     @guarded("Making a scribble layer")
     def new_scribbles(self, *_: object) -> None:
@@ -331,6 +341,7 @@ class ScribbleWidget(DockedWidget):
 
     def on_pause(self) -> None:
         """Take the preview away and stop watching."""
+        self._soon.stop()
         self.session.pause()
 
     def on_resume(self) -> None:

@@ -16,8 +16,8 @@ from psygnal import Signal
 
 from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._accept import RESULTS, write_objects
-from napari_implicitseg.widgets._preview import Preview, insert_below
+from napari_implicitseg.widgets._accept import results_layer, write_objects
+from napari_implicitseg.widgets._preview import Preview
 from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest, Outcome
 from napari_implicitseg.widgets._scribble_inputs import (
     WATCHED_VOXELS,
@@ -52,6 +52,8 @@ class ScribbleSession:
         Runs a function of a progress callback in a thread; the latest wins.
     cancel : callable
         Drops what was submitted.
+    postpone : callable
+        Calls `read_strokes` on the next turn of the event loop.
     """
 
     told = Signal(str)
@@ -66,17 +68,19 @@ class ScribbleSession:
         viewer: ViewerModel,
         submit: Callable[[Callable[[Any], Outcome]], None],
         cancel: Callable[[], None],
+        postpone: Callable[[], None],
     ) -> None:
         self.viewer = viewer
         self.live = True
         self.inputs = Inputs()
         self._submit = submit
         self._cancel = cancel
+        self._postpone = postpone
         self._version = 0
+        self._is_due = False
         self._fitted_version = -1
         self._accept_next = False
         self.preview = Preview(viewer)
-        self._results: Labels | None = None
         self._asked: dict[Index, NDArray[Any]] = {}
         self._asked_version = -1
         self._history = (0, 0)
@@ -142,6 +146,7 @@ class ScribbleSession:
 
     def strokes_changed(self, event: object = None) -> None:
         """Note that the strokes or the inputs are not those fitted last."""
+        self._is_due = False
         self._version += 1
         if self.live:
             self.fit()
@@ -149,8 +154,14 @@ class ScribbleSession:
             self._cancel()
             self.tell()
 
+    def read_strokes(self) -> None:
+        """Take up what was painted, unless something has read it since."""
+        if self._is_due:
+            self.strokes_changed()
+
     def fit(self) -> None:
         """Ask for a fit of the strokes as they are now."""
+        self._is_due = False
         self._cancel()
         try:
             outcomes = self.preview.outcomes
@@ -183,6 +194,7 @@ class ScribbleSession:
 
     def stop(self) -> None:
         """Cancel the fit that runs, or note that it failed."""
+        self._is_due = False
         self._cancel()
         self._accept_next = False
         self._asked_version = -1
@@ -213,7 +225,7 @@ class ScribbleSession:
                 "There is no new mask to accept. Paint one stroke of background (label 1) and "
                 "one stroke on each object (label 2 and more)."
             )
-        layer = self._results_layer(image, scribbles)
+        layer = results_layer(self.viewer, image, scribbles, below=self.preview.layer or scribbles)
         covers = self.preview.covers()
         accepted = write_objects(layer, coords, labels, scribbles.unique_id, covers)
         self.preview.clear()
@@ -241,7 +253,6 @@ class ScribbleSession:
         """Let go of the viewer's layers."""
         self.pause()
         self.inputs = Inputs()
-        self._results = None
 
     def drop_preview(self) -> None:
         """Forget all fits and remove the preview layer."""
@@ -252,7 +263,7 @@ class ScribbleSession:
         self.preview.drop()
         self.fitted.emit(None)
 
-    def tell(self) -> None:
+    def tell(self, event: object = None) -> None:
         """Say what the user can do now."""
         self.told.emit(self._advice())
 
@@ -271,30 +282,6 @@ class ScribbleSession:
         i = self.inputs
         there = all(x is not None and x in self.viewer.layers for x in (i.image, i.scribbles))
         return there and request.version == self._version
-
-    def _results_layer(self, image: Image, scribbles: Labels) -> Labels:
-        """Return the layer accepted objects go to, made if it is not there."""
-        shape = scribbles.data.shape
-        name = f"{image.name} masks"
-        for layer in (self._results, *self.viewer.layers):
-            if (
-                isinstance(layer, Labels)
-                and layer in self.viewer.layers
-                and RESULTS in layer.metadata
-                and layer.metadata[RESULTS]["image"] == image.unique_id
-                and layer.data.shape == shape
-            ):
-                self._results = layer
-                return layer
-        layer = Labels(
-            np.zeros(shape, np.uint32),
-            name=name,
-            metadata={RESULTS: {"image": image.unique_id, "ids": {}, "at": {}}},
-            **_layers.like(image, _layers.level_matching(image, scribbles)),
-        )
-        insert_below(self.viewer, layer, self.preview.layer or scribbles)
-        self._results = layer
-        return layer
 
     def _advice(self) -> str:
         """Say what the user can do now."""
@@ -339,7 +326,7 @@ class ScribbleSession:
             found += [
                 (inputs.scribbles, "paint", self._on_paint),
                 (inputs.scribbles, "set_data", self._on_refresh),
-                (inputs.scribbles, "selected_label", self._on_label),
+                (inputs.scribbles, "selected_label", self.tell),
                 (inputs.scribbles, "scale", self.strokes_changed),
             ]
         if inputs.shapes is not None:
@@ -355,10 +342,10 @@ class ScribbleSession:
         return found
 
     def _on_paint(self, event: object) -> None:
-        self.strokes_changed()
-
-    def _on_label(self, event: object) -> None:
-        self.tell()
+        # Polygons and fills are told of before they are written.
+        self._version += 1
+        self._is_due = True
+        self._postpone()
 
     def _on_image(self, event: object) -> None:
         self.drop_preview()
