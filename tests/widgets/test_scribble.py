@@ -84,6 +84,9 @@ def test_polygons_and_fills_are_strokes_too(painted, qtbot):
 def test_the_fit_sees_the_whole_of_a_polygon(painted, qtbot):
     """Edits outside a stroke are told of before napari writes them."""
     viewer, widget, _ = painted()
+    # Before a window is drawn every edit redraws the whole layer, which is noticed, too.
+    viewer.window._qt_window.show()
+    qtbot.wait(200)
     layer = widget.scribbles_box.layer
     shown = preview_of(viewer).data == 2
     layer.paint_polygon([(30, 50), (30, 60), (64, 60), (64, 50)], 1)

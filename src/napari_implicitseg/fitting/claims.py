@@ -132,6 +132,8 @@ def _best_bound(along: NDArray[np.float64], owner: BoolArray, gap: float) -> flo
     ranked, is_b = along[order], owner[order]
     # Mistakes of a bound after k points: b's among them, and a's beyond them.
     mistakes = np.append(0, np.cumsum(is_b)) + np.append(np.cumsum(~is_b[::-1])[::-1], 0)
+    # No bound fits between points on one plane; shared voxels come several times.
+    mistakes[1:-1][np.diff(ranked) < gap * 1e-3] = len(ranked) + 1
     k = int(mistakes.argmin())
     if k == 0:
         return float(ranked[0]) - gap

@@ -55,7 +55,8 @@ def own_part(component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float,
     filled = ndimage.binary_fill_holes(component)
     depth = _depth(filled, pitch)
     radius = _inscribed_radius(depth, cells, pitch)
-    cores, count = ndimage.label(depth > NECK * radius)
+    # Diagonal steps join: the ridge of a turned shape is one voxel wide in places.
+    cores, count = ndimage.label(depth > NECK * radius, np.ones((3,) * depth.ndim))
     if count < 2:
         return component
     own = np.zeros(count + 1, bool)

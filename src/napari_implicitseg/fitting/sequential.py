@@ -145,8 +145,13 @@ class Fitter:
                 continue
             if base.extent != self._grid.extent or not self._solver.accepts(shape):
                 continue
-            spread = np.linalg.norm(np.linalg.inv(whiten.numpy()), axis=1) * _REACH
             coords = self._samples.coords[self._samples.ids == label]
+            with torch.no_grad():
+                level = base.level(torch.from_numpy((coords + 0.5) * self._grid.pitch))
+            # None of the strokes lies in the earlier shape: the user has moved on.
+            if not bool((level <= 0).any()):
+                continue
+            spread = np.linalg.norm(np.linalg.inv(whiten.numpy()), axis=1) * _REACH
             low = np.minimum((centre.numpy() - spread) / self._grid.pitch, coords.min(axis=0))
             high = np.maximum((centre.numpy() + spread) / self._grid.pitch, coords.max(axis=0) + 1)
             size = np.asarray(self._grid.shape)
