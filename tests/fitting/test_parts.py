@@ -69,13 +69,20 @@ def turned_ellipse(turn, radii, shape=(90, 90)):
     return (along / radii[0]) ** 2 + (across / radii[1]) ** 2 <= 1
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.floats(0, np.pi), st.floats(24, 40), st.floats(0.75, 1), st.integers(0, 10**6))
-def test_a_round_ellipse_is_left_whole(turn, radius, ratio, place):
-    mask = turned_ellipse(turn, (radius, ratio * radius))
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0, np.pi), st.floats(10, 40), st.floats(10, 40), st.integers(0, 10**6))
+def test_a_solid_ellipse_is_left_whole(turn, first, second, place):
+    mask = turned_ellipse(turn, (first, second))
     inner = np.argwhere(ndimage.binary_erosion(mask, iterations=2))
     stroke = inner[[place % len(inner)]]
     np.testing.assert_array_equal(own_part(mask, stroke, (1.0, 1.0)), mask)
+
+
+def test_a_stroke_off_the_middle_chooses_its_side():
+    both, left, right = clump(bridge=1, gap=-8)
+    kept = own_part(both, np.array([[30, 36]]), (1.0, 1.0))
+    assert kept[left & ~right].mean() > 0.97
+    assert kept[right & ~left].mean() < 0.03
 
 
 def test_holes_are_no_necks():

@@ -154,3 +154,16 @@ def test_fitting_leaves_the_evidence_and_the_previous_shapes_alone(posed, draw, 
         assert torch.equal(tensor, kept[name])
     np.testing.assert_array_equal(p.samples.coords, coords)
     np.testing.assert_array_equal(p.samples.ids, ids)
+
+
+def test_a_warm_start_that_misses_strokes_is_dropped_for_a_cold_one(posed, draw, solver):
+    shape = (110, 150)
+    old = draw.ellipsoid(shape, (50, 40), (20, 20))
+    new = draw.ellipsoid(shape, (60, 90), (25, 40))
+    before = posed(old, draw.strokes(shape, (50, 40)))
+    (stale,) = before.fit(solver(before))
+    p = posed(new, draw.strokes(shape, (60, 90)))
+    (found,) = p.fit(solver(p), previous={2: stale.shape})
+    (cold,) = p.fit(solver(p))
+    assert not _missed(found).any()
+    assert draw.iou(p.painted(found), p.painted(cold)) > 0.97

@@ -1,8 +1,10 @@
 """Voxels that two objects claim: the lower level wins, and touching objects stay convex.
 
 Two disjoint convex sets can always be parted by a plane. Where two masks
-overlap, the plane that best follows "the lower level wins" is added to both
-shapes; what no plane settles goes to the lower level voxel by voxel.
+overlap, the plane that best follows the strokes of both and then "the lower
+level wins" is added to both shapes; what no plane settles goes to the lower
+level voxel by voxel. Where the strokes cannot be parted one object lies within
+the other; the smaller one then keeps its voxels, or it would have none.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ __all__ = ["part_overlaps"]
 _MOST_VOXELS = 2000
 _NEWTON_STEPS = 12
 _RIDGE = 0.1
+# Share of an object's strokes on the wrong side of a plane that makes the plane useless.
+_MOST_STROKES_LOST = 0.5
 
 
 def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
@@ -41,7 +45,11 @@ def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
     """
     cuts: dict[int, list[tuple[NDArray[np.float64], float]]] = {}
     for i, j in _overlapping(items):
-        normal, bound = _parting_plane(items[i], items[j], grid)
+        plane = _parting_plane(items[i], items[j], grid)
+        if plane is None:
+            _carve(*sorted((items[i], items[j]), key=lambda item: int(item.mask.sum())))
+            continue
+        normal, bound = plane
         cuts.setdefault(i, []).append((normal, bound))
         cuts.setdefault(j, []).append((-normal, -bound))
     for index, planes in cuts.items():
@@ -50,7 +58,7 @@ def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
         bounds = torch.tensor([b for _, b in planes], dtype=torch.float64)
         slope = 1 / float(grid.pitch.min())
         item.shape = ClippedShape(item.shape, normals, bounds, slope=slope)
-        item.mask = item.shape.rasterize(grid.shape, region=item.window.slices)
+        item.mask &= item.shape.rasterize(grid.shape, region=item.window.slices)
 
 
 def _overlapping(items: Sequence[Fitted]) -> list[tuple[int, int]]:
@@ -81,22 +89,42 @@ def _shared(a: Fitted, b: Fitted) -> NDArray[np.int64]:
     return np.asarray(np.argwhere(crops[0] & crops[1]) + low, dtype=np.int64)
 
 
-def _parting_plane(a: Fitted, b: Fitted, grid: Geometry) -> tuple[NDArray[np.float64], float]:
+def _carve(inner: Fitted, outer: Fitted) -> None:
+    """Take the voxels of one mask away from another."""
+    at = tuple((_shared(inner, outer) - np.asarray(outer.window.start)).T)
+    outer.mask[at] = False
+
+
+def _parting_plane(
+    a: Fitted, b: Fitted, grid: Geometry
+) -> tuple[NDArray[np.float64], float] | None:
     """Plane ``n . x = c`` with a's side below and b's above, between voxel centres.
 
     A logistic regression of who owns the voxels of both masks, where the lower
-    level owns the shared ones; the bound then makes the fewest mistakes.
+    level owns the shared ones; the bound then makes the fewest mistakes. A
+    stroke counts more than any number of voxels. None if the plane would take
+    most of an object's strokes away.
     """
     shared = _shared(a, b)
     with torch.no_grad():
         coords = torch.from_numpy((shared + 0.5) * grid.pitch)
         is_b = np.asarray(a.shape.level(coords) > b.shape.level(coords))
     own = [_thinned(_voxels(item)) for item in (a, b)]
-    points = (np.concatenate([shared, *own]) + 0.5) * grid.pitch
+    strokes = [a.strokes, b.strokes]
+    points = (np.concatenate([shared, *own, *strokes]) + 0.5) * grid.pitch
     # A mask's own voxels come twice where they are shared; what the level says of those counts.
-    owner = np.concatenate([is_b, np.zeros(len(own[0]), bool), np.ones(len(own[1]), bool)])
-    normal = _logistic_normal(points, owner)
-    return normal, _best_bound(points @ normal, owner, float(grid.pitch.min()) * 1e-3)
+    sides = [np.full(len(part), k % 2 == 1) for k, part in enumerate((*own, *strokes))]
+    owner = np.concatenate([is_b, *sides])
+    weight = np.ones(len(points))
+    count = sum(len(part) for part in strokes)
+    weight[len(points) - count :] = len(points)
+    normal = _logistic_normal(points, owner, weight / weight.mean())
+    bound = _best_bound(points @ normal, owner, float(grid.pitch.min()) * 1e-3, weight)
+    for part, above in zip(strokes, (False, True), strict=True):
+        wrong = ((part + 0.5) * grid.pitch @ normal > bound) != above
+        if wrong.mean() > _MOST_STROKES_LOST:
+            return None
+    return normal, bound
 
 
 def _voxels(item: Fitted) -> NDArray[np.int64]:
@@ -109,7 +137,9 @@ def _thinned(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
     return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
 
 
-def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[np.float64]:
+def _logistic_normal(
+    points: NDArray[np.float64], owner: BoolArray, weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Find the unit normal of the plane that best parts two sets of points (Newton's method)."""
     middle, spread = points.mean(axis=0), points.std(axis=0).max() + 1e-12
     design = np.column_stack([(points - middle) / spread, np.ones(len(points))])
@@ -117,8 +147,8 @@ def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[n
     for _ in range(_NEWTON_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
         # The ridge keeps separable sets from asking for an endless slope.
-        slope = design.T @ (chance - owner) + _RIDGE * weights
-        curve = (design * (chance * (1 - chance))[:, None]).T @ design
+        slope = design.T @ (weight * (chance - owner)) + _RIDGE * weights
+        curve = (design * (weight * chance * (1 - chance))[:, None]).T @ design
         weights -= np.linalg.solve(curve + _RIDGE * np.eye(len(weights)), slope)
     length = float(np.linalg.norm(weights[:-1]))
     if length < 1e-9:
@@ -126,14 +156,17 @@ def _logistic_normal(points: NDArray[np.float64], owner: BoolArray) -> NDArray[n
     return np.asarray(weights[:-1] / length, np.float64)
 
 
-def _best_bound(along: NDArray[np.float64], owner: BoolArray, gap: float) -> float:
+def _best_bound(
+    along: NDArray[np.float64], owner: BoolArray, gap: float, weight: NDArray[np.float64]
+) -> float:
     """Bound between the points of two owners along a line that makes the fewest mistakes."""
     order = np.argsort(along, kind="stable")
-    ranked, is_b = along[order], owner[order]
+    ranked, of_b = along[order], np.where(owner, weight, 0)[order]
+    of_a = weight[order] - of_b
     # Mistakes of a bound after k points: b's among them, and a's beyond them.
-    mistakes = np.append(0, np.cumsum(is_b)) + np.append(np.cumsum(~is_b[::-1])[::-1], 0)
+    mistakes = np.append(0, np.cumsum(of_b)) + np.append(np.cumsum(of_a[::-1])[::-1], 0)
     # No bound fits between points on one plane; shared voxels come several times.
-    mistakes[1:-1][np.diff(ranked) < gap * 1e-3] = len(ranked) + 1
+    mistakes[1:-1][np.diff(ranked) < gap * 1e-3] = np.inf
     k = int(mistakes.argmin())
     if k == 0:
         return float(ranked[0]) - gap

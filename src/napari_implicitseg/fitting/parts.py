@@ -21,8 +21,8 @@ __all__ = ["own_part", "stroke_component"]
 
 # A neck narrower than this share of the object's inscribed radius is a cut.
 NECK = 0.75
-# Clumps that fill this share of their hull are left alone.
-_SOLID = 0.95
+# Ups and downs of the depth along a ridge, in cells.
+_RIPPLE = 0.5
 
 
 def stroke_component(mask: BoolArray, cells: NDArray[np.int64]) -> BoolArray:
@@ -54,19 +54,21 @@ def own_part(component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float,
     """
     filled = ndimage.binary_fill_holes(component)
     depth = _depth(filled, pitch)
-    radius = _inscribed_radius(depth, cells, pitch)
+    least = NECK * _inscribed_radius(depth, cells, pitch)
     # Diagonal steps join: the ridge of a turned shape is one voxel wide in places.
-    cores, count = ndimage.label(depth > NECK * radius, np.ones((3,) * depth.ndim))
+    cores, count = ndimage.label(depth > least, np.ones((3,) * depth.ndim))
     if count < 2:
         return component
-    own = np.zeros(count + 1, bool)
-    own[cores[tuple(cells.T)]] = True
-    own[0] = False
-    if not own.any() or own[1:].all():
+    peaks = np.append(0.0, ndimage.maximum(depth, cores, np.arange(1, count + 1)))
+    # The ridge of a tapering shape ripples with the grid: its crests are no bodies.
+    bodies = peaks > least + _RIPPLE * max(pitch)
+    if np.count_nonzero(bodies) < 2:
         return component
     from skimage.segmentation import watershed
 
-    parts = watershed(-depth, cores, mask=filled)
+    parts = watershed(-depth, np.where(bodies[cores], cores, 0), mask=filled)
+    own = np.zeros(count + 1, bool)
+    own[parts[tuple(cells.T)]] = True
     return np.asarray(component & own[parts]) | _at(cells, component.shape)
 
 

@@ -206,16 +206,19 @@ def _push(
         np.maximum(offsets, along[own & missed].max(axis=0) + _CLEARANCE, out=offsets)
     kept = along[own].max(axis=0) if own.any() else np.full_like(offsets, -np.inf)
     wrong = along[~own & missed]
-    for _ in range(len(offsets)):
+    for _ in range(2 * len(offsets)):
         inside = wrong[(wrong < offsets).all(axis=1)]
-        if not len(inside):
+        # Planes that can be moved past a stroke without taking away any of the object's.
+        cut = np.where(inside > kept, offsets - inside, np.inf)
+        reachable = np.isfinite(cut).any(axis=1)
+        if not reachable.any():
             break
-        # The deepest one, by the plane that takes the least away and none of the object's strokes.
-        deepest = inside[np.argmax((offsets - inside).min(axis=1))]
-        cut = np.where(deepest > kept, offsets - deepest, np.inf)
-        if not np.isfinite(cut.min()):
-            break
-        offsets[cut.argmin()] = deepest[cut.argmin()] - _CLEARANCE
+        inside, cut = inside[reachable], cut[reachable]
+        # The deepest stroke first, by the plane that takes the least away.
+        deepest = int(np.argmax((offsets - inside).min(axis=1)))
+        plane = int(cut[deepest].argmin())
+        at = inside[deepest, plane]
+        offsets[plane] = max(at - _CLEARANCE, (kept[plane] + at) / 2)
 
 
 def _joined(planes: Sequence[Planes], device: torch.device) -> Planes:

@@ -21,6 +21,8 @@ from napari_implicitseg.shapes.clipped import ClippedShape
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Window
     from napari_implicitseg.fitting.problem import Geometry
@@ -79,6 +81,11 @@ class Fitted:
     def window(self) -> Window:
         """Box of the mask."""
         return self.problem.window
+
+    @property
+    def strokes(self) -> NDArray[np.int64]:
+        """Voxels of the object's own strokes, (K, D)."""
+        return self.problem.voxels[self.problem.own]
 
 
 class Fitter:

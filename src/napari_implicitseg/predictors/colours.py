@@ -94,14 +94,21 @@ class StrokeColours:
         near : ndarray of bool, shape S
             Cells to look for background in: those around the objects.
         """
+        if not self.can_learn:
+            return
         around = near & ~ndimage.binary_dilation(inside)
+        share = _LIKELY_SHARE * max(0.0, 1 - self._patchiness / _PATCHY)
+        # The rim is a mix of both, but where more of the object may follow it shows the way.
+        core = ndimage.binary_erosion(inside, border_value=1) if share else inside
+        if np.count_nonzero(core) >= _LEAST_CELLS:
+            inside = core
         taken = self._valid & inside & (self._seeds != 0), self._valid & around & (self._seeds <= 0)
-        if not self.can_learn or min(np.count_nonzero(part) for part in taken) < _LEAST_CELLS:
+        if min(np.count_nonzero(part) for part in taken) < _LEAST_CELLS:
             return
         self.model = ColourModel.fit(
             self._objects,
             self._background,
             floors=(_LATER_FLOOR, _LATER_FLOOR),
             likely=(self._features[:, taken[0]], self._features[:, taken[1]]),
-            shares=(_LIKELY_SHARE, _LIKELY_SHARE * max(0.0, 1 - self._patchiness / _PATCHY)),
+            shares=(_LIKELY_SHARE, share),
         )
