@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
+from napari_implicitseg.block_means import finite_mean, sampled_mean
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ __all__ = ["Patch", "Reader", "Window", "find_channel_axis", "iter_blocks", "smo
 
 _BLOCK_VOXELS = 1 << 24
 _LEAST_VOXELS = 4
-# Voxels per axis that are enough to average a block from.
-_BLOCK_SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,26 +271,15 @@ class Reader:
         share : ndarray of float, shape window.shape
             Share of each block's voxels that were finite in every channel.
         """
-        thin = self._thinning(window)
-        data = self._read(window, thin)
-        finite = np.isfinite(data).all(axis=0) if data.dtype.kind == "f" else None
-        if finite is not None and not self._counted:
-            self.ignored = int(finite.size - np.count_nonzero(finite))
+        data = self._read(window)
+        if data.dtype.kind != "f":
+            self._counted = True
+            return sampled_mean(data, window.step), np.ones(window.shape, np.float32)
+        channels, share, finite = finite_mean(data, window.step)
+        if not self._counted:
+            self.ignored = math.prod(data.shape[1:]) - finite
         self._counted = True
-        if finite is None or finite.all():
-            return _block_mean(data, window, thin), np.ones(window.shape, np.float32)
-        share = _block_mean(finite[None].astype(np.float32), window, thin)[0]
-        total = _block_mean(np.where(finite, data, 0), window, thin)
-        return total / np.maximum(share, 1e-6), share
-
-    def _thinning(self, window: Window) -> tuple[int, ...]:
-        """Take every n-th voxel only where a block averages over many.
-
-        Not of images with NaNs to be counted, nor where it saves no reading.
-        """
-        if self.lazy or np.dtype(self._image.dtype).kind == "f":
-            return (1,) * len(window.step)
-        return tuple(max(1, s // _BLOCK_SAMPLES) for s in window.step)
+        return channels, share
 
     def normalise(self, channels: FloatArray, valid: BoolArray) -> None:
         """Learn shift and scale per channel from a look at the image."""
@@ -326,32 +314,15 @@ class Reader:
             channels[:, ~valid] = 0
         return Patch(window, channels.astype(np.float32, copy=False), valid)
 
-    def _read(self, window: Window, thin: tuple[int, ...]) -> NDArray[Any]:
+    def _read(self, window: Window) -> NDArray[Any]:
         """Return the raw voxels of a window, channels first."""
-        box = [slice(b.start, b.stop, t) for b, t in zip(window.slices, thin, strict=True)]
+        box = list(window.slices)
         if self._channel_axis is not None:
             box.insert(self._channel_axis, slice(None))
         data = np.asarray(self._image[tuple(box)])
         if self._channel_axis is None:
             return data[None]
         return np.moveaxis(data, self._channel_axis, 0)
-
-
-def _block_mean(data: NDArray[Any], window: Window, thin: tuple[int, ...]) -> FloatArray:
-    """Average (C, *S) over a window's blocks; cut-off blocks average what they have."""
-    # Eight-byte numbers may lie outside what float32 holds before normalising.
-    dtype = np.float64 if data.dtype.itemsize >= 8 else np.float32
-    out: NDArray[Any] = data
-    for axis, (width, every) in enumerate(zip(window.step, thin, strict=True), start=1):
-        if width == 1:
-            continue
-        length = out.shape[axis]
-        edges = -(-np.arange(0, window.stop[axis - 1] - window.start[axis - 1], width) // every)
-        summed = np.add.reduceat(out, edges, axis=axis, dtype=dtype)
-        counts = np.diff(np.append(edges, length)).astype(dtype)
-        summed /= counts.reshape([-1 if a == axis else 1 for a in range(out.ndim)])
-        out = summed
-    return np.ascontiguousarray(out, dtype=dtype)
 
 
 def smooth(channels: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -152,8 +152,9 @@ def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> S
 def _paint(labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geometry) -> None:
     """Write a mask into the labels; where another is already, the lower level wins."""
     crop = labels[item.window.slices]
-    contested = np.argwhere(item.mask & (crop != 0))
-    won = item.mask & (crop == 0)
+    taken = crop != 0
+    won = item.mask & ~taken
+    contested = np.argwhere(item.mask & taken) if taken.any() else np.empty((0, 0), np.int64)
     if contested.size:
         coords = torch.from_numpy((contested + np.asarray(item.window.start) + 0.5) * grid.pitch)
         holders = crop[tuple(contested.T)]

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import ndimage
 from scipy.optimize import linprog
 
 from napari_implicitseg import certify
@@ -100,3 +101,16 @@ def test_unknown_kinds_and_dimensions_are_refused():
         certify(np.ones((3, 3)), kind="round")
     with pytest.raises(InputError, match="has 1 axes"):
         certify(np.ones(3), kind="convex")
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=200, deadline=None)
+def test_pieces_of_a_convex_mask_are_counted_as_scipy_does(seed):
+    """Convex on the grid is not always in one piece: thin slanting masks are dotted lines."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((14, 17), bool)
+    mask[tuple(rng.integers(0, (14, 17), (rng.integers(1, 5), 2)).T)] = True
+    hull = digital_hull(mask)
+    certificate = certify(hull, kind="convex")
+    assert certificate.holds
+    assert certificate.components == ndimage.label(hull, np.ones((3, 3)))[1]

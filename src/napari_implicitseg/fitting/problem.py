@@ -167,13 +167,25 @@ class Problem:
         return (self.voxels + 0.5) * self.grid.pitch
 
 
-def window_around(low: NDArray[np.float64], high: NDArray[np.float64], grid: Geometry) -> Window:
-    """Window with a margin around a box of voxels, in cells that fit the budget."""
+def window_around(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    grid: Geometry,
+    coarse: Window | None = None,
+) -> Window:
+    """Window with a margin around a box of voxels, in cells that fit the budget.
+
+    Where the coarse look at the image is as fine, its cells are taken: what is
+    known of them need not be found out again.
+    """
     pad = _MARGIN * (high - low) + _LEAST_MARGIN * grid.pitch.min() / grid.pitch
     first = np.maximum(np.floor(low - pad), 0).astype(int)
     last = np.minimum(np.ceil(high + pad), grid.shape).astype(int)
     size = tuple(int(n) for n in last - first)
     step = window_step(size, grid.spacing, grid.effort.cells)
+    if coarse is not None and all(s >= c for s, c in zip(step, coarse.step, strict=True)):
+        inside = (first >= coarse.start).all() and (last <= coarse.stop).all()
+        step = coarse.step if inside else step
     # Windows start on multiples of their step, so that equal steps share one grid.
     first -= first % np.asarray(step)
     last = np.minimum(-(-last // np.asarray(step)) * np.asarray(step), grid.shape)

@@ -162,9 +162,7 @@ class Fitter:
             low = np.minimum((centre.numpy() - spread) / self._grid.pitch, coords.min(axis=0))
             high = np.maximum((centre.numpy() + spread) / self._grid.pitch, coords.max(axis=0) + 1)
             size = np.asarray(self._grid.shape)
-            windows[label] = window_around(
-                np.clip(low, 0, size), np.clip(high, 0, size), self._grid
-            )
+            windows[label] = self._around(np.clip(low, 0, size), np.clip(high, 0, size))
             starts[label] = shape
         return windows, starts
 
@@ -177,7 +175,11 @@ class Fitter:
         step, start = np.asarray(coarse.step), np.asarray(coarse.start)
         low = np.minimum(start + cells.min(axis=0) * step, coords.min(axis=0))
         high = np.maximum(start + (cells.max(axis=0) + 1) * step, coords.max(axis=0) + 1)
-        return window_around(low.astype(float), high.astype(float), self._grid)
+        return self._around(low.astype(float), high.astype(float))
+
+    def _around(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window:
+        """Window around a box of voxels."""
+        return window_around(low, high, self._grid, self._evidence.coarse)
 
     def _region(
         self, label: int, window: Window, start: ImplicitShape | None
@@ -206,7 +208,7 @@ class Fitter:
     def _grown(self, window: Window) -> Window:
         """Larger window around a window."""
         low, high = (np.asarray(side, float) for side in (window.start, window.stop))
-        return window_around(low, high, self._grid)
+        return self._around(low, high)
 
     def _wrong_start(self, item: Fitted, starts: Mapping[int, ImplicitShape]) -> bool:
         """Whether an object fitted from an earlier shape had better start anew."""

@@ -80,13 +80,14 @@ def certify(mask: NDArray[Any], *, kind: CertificateKind) -> Certificate:
         raise InputError(f"The mask has {mask.ndim} axes; certify takes 2D or 3D masks.")
     inside = mask if mask.dtype == bool else mask != 0
     inside = inside[crop_box(inside)]
-    components = count_components(inside)
     detail = ""
     if kind == "convex":
-        missing = int(digital_hull(inside).sum() - inside.sum())
+        missing = int(np.count_nonzero(digital_hull(inside)) - np.count_nonzero(inside))
         if missing:
             detail = f"{missing} voxels of its convex hull are outside the mask"
-    elif kind == "connected" and components > 1:
+    rows_are_runs = kind == "convex" and not detail and inside.ndim == 2
+    components = _count_runs(inside) if rows_are_runs else count_components(inside)
+    if kind == "connected" and components > 1:
         detail = f"the mask is in {components} pieces"
     return Certificate(kind=kind, holds=not detail, components=components, detail=detail)
 
@@ -104,6 +105,17 @@ def crop_box(mask: BoolArray) -> tuple[slice, ...]:
 def count_components(mask: BoolArray) -> int:
     """Pieces of a mask, full connectivity."""
     return int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
+
+
+def _count_runs(mask: BoolArray) -> int:
+    """Pieces of a 2D mask whose rows are single runs: where runs of neighbouring rows part."""
+    if not mask.size:
+        return 0
+    rows = np.flatnonzero(mask.any(axis=1))
+    first = mask.argmax(axis=1)[rows]
+    last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
+    apart = (first[1:] > last[:-1] + 1) | (last[1:] < first[:-1] - 1) | (np.diff(rows) > 1)
+    return 1 + int(np.count_nonzero(apart))
 
 
 def digital_hull(mask: BoolArray) -> BoolArray:

@@ -90,8 +90,8 @@ class Polytope(ImplicitShape):
     ) -> BoolArray:
         """Mask on a grid over the image box; see `ImplicitShape.rasterize`.
 
-        The sum of exponentials separates over the axes, so the mask of a tile
-        is one matrix product.
+        The sum of exponentials separates over the axes, so few have to be
+        computed; the mask of each row is found by bisection.
         """
         self._check_grid(shape, region)
         with torch.no_grad():
@@ -104,7 +104,7 @@ class Polytope(ImplicitShape):
         for start in np.ndindex(*[-(-len(a) // n) for a, n in zip(axes, lengths, strict=True)]):
             box = tuple(slice(i * n, (i + 1) * n) for i, n in zip(start, lengths, strict=True))
             tile = [a[b] for a, b in zip(axes, box, strict=True)]
-            out[box] = _tile_mask(tile, normals, offsets)
+            _fill_tile(out[box], tile, normals, offsets)
         return out
 
     def description(self) -> dict[str, Any]:
@@ -140,21 +140,26 @@ def _tile_lengths(axes: list[NDArray[np.float64]], normals: NDArray[np.float64])
     return lengths
 
 
-def _tile_mask(
-    axes: list[NDArray[np.float64]], normals: NDArray[np.float64], offsets: NDArray[np.float64]
-) -> BoolArray:
-    """Mask of ``sum_i exp(normals_i . x - offsets_i) <= 1`` on a small grid."""
+def _fill_tile(
+    out: BoolArray,
+    axes: list[NDArray[np.float64]],
+    normals: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+) -> None:
+    """Set the voxels of a small grid with ``sum_i exp(normals_i . x - offsets_i) <= 1``."""
+    from napari_implicitseg.shapes._rows import fill_rows
+
     middle = np.array([(a[0] + a[-1]) / 2 for a in axes])
     with np.errstate(over="ignore", under="ignore"):
-        constant = np.exp(normals @ middle - offsets)
+        rows = np.exp(normals @ middle - offsets)[None]
         factors = [
             np.exp(np.outer(a - m, n)) for a, m, n in zip(axes, middle, normals.T, strict=True)
         ]
-        total = factors[0] * constant
-        for factor in factors[1:-1]:
-            total = total[..., None, :] * factor
-        summed = total @ factors[-1].T if len(factors) > 1 else total.sum(axis=-1)
-    return np.asarray(summed <= 1)
+        for factor in factors[:-1]:
+            rows = (rows[:, None] * factor).reshape(-1, len(offsets))
+    lines = np.zeros((len(rows), len(axes[-1])), bool)
+    fill_rows(rows, factors[-1], lines)
+    out[:] = lines.reshape(out.shape)
 
 
 class ConvexNetwork(ImplicitShape):
