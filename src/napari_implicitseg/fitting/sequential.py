@@ -121,7 +121,7 @@ class Fitter:
         windows, starts = self._warm_windows()
         cold = [label for label in self._samples.objects if label not in starts]
         windows |= {label: self._cold_window(label) for label in cold}
-        if self._evidence.can_learn:
+        for _ in range(self._evidence.rounds):
             self._evidence.learn([self._region(k, w, starts.get(k)) for k, w in windows.items()])
         problems = [self._problem(label, window) for label, window in windows.items()]
         fitted: dict[int, Fitted] = {}

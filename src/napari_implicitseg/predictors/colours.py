@@ -52,6 +52,9 @@ class StrokeColours:
     Attributes
     ----------
     model : ColourModel
+    rounds : int
+        How often to learn once more: 0 without background strokes, twice where
+        objects are patchy, as the first time finds only part of the rest.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class StrokeColours:
         self._features = features
         self._seeds = seeds
         self._valid = valid
-        self.can_learn = has_background
+        self.rounds = 0
         is_object, is_background = valid & (seeds > 0), valid & (seeds == 0)
         self._objects = features[:, is_object]
         if not has_background:
@@ -73,6 +76,8 @@ class StrokeColours:
             return
         self._background = features[:, is_background]
         self._patchiness = novelty(self._objects, np.argwhere(is_object))
+        self._background_share = _LIKELY_SHARE * max(0.0, 1 - self._patchiness / _PATCHY)
+        self.rounds = 1 if self._background_share else 2
         floors = (
             _OBJECT_FLOOR + _NOVELTY_SHARE * self._patchiness,
             _BACKGROUND_FLOOR
@@ -94,12 +99,12 @@ class StrokeColours:
         near : ndarray of bool, shape S
             Cells to look for background in: those around the objects.
         """
-        if not self.can_learn:
+        if not self.rounds:
             return
         around = near & ~ndimage.binary_dilation(inside)
-        share = _LIKELY_SHARE * max(0.0, 1 - self._patchiness / _PATCHY)
         # The rim is a mix of both, but where more of the object may follow it shows the way.
-        core = ndimage.binary_erosion(inside, border_value=1) if share else inside
+        patchy = self._background_share == 0
+        core = inside if patchy else ndimage.binary_erosion(inside, border_value=1)
         if np.count_nonzero(core) >= _LEAST_CELLS:
             inside = core
         taken = self._valid & inside & (self._seeds != 0), self._valid & around & (self._seeds <= 0)
@@ -110,5 +115,5 @@ class StrokeColours:
             self._background,
             floors=(_LATER_FLOOR, _LATER_FLOOR),
             likely=(self._features[:, taken[0]], self._features[:, taken[1]]),
-            shares=(_LIKELY_SHARE, share),
+            shares=(_LIKELY_SHARE, self._background_share),
         )

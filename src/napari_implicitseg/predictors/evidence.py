@@ -141,9 +141,9 @@ class Evidence:
         return coarse, self._blend(label, closer, _cropped(nearest, index))
 
     @property
-    def can_learn(self) -> bool:
-        """Whether knowing where the objects seem to be makes the evidence better."""
-        return self._colours is not None and self._colours.can_learn
+    def rounds(self) -> int:
+        """How often to `learn`; 0 if knowing where the objects seem to be is of no use."""
+        return self._colours.rounds if self._colours is not None else 0
 
     def learn(self, regions: Sequence[tuple[Window, BoolArray]]) -> None:
         """Learn the colours once more, from where the objects seem to be.

@@ -83,10 +83,11 @@ class ColourModel:
             dense = [(1 - s) * dense[i] + s * dense[i + 2] for i, s in enumerate(shares)]
         uniform = 1 / bins ** axes.shape[1]
         foreground, rest = (
-            (1 - floor) * d + floor * (0.5 * _broadened(d) + 0.5 * uniform)
+            (1 - floor) * d + floor * (0.5 * _broadened(d) + 0.5 * uniform) if floor else d
             for d, floor in zip(dense, floors, strict=True)
         )
-        table = foreground / (foreground + rest)
+        total = foreground + rest
+        table = np.divide(foreground, total, out=np.full_like(total, 0.5), where=total > 0)
         return cls(axes, low, high, table.astype(np.float32))
 
     def predict(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ def novelty(colours: NDArray[np.float32], cells: NDArray[np.int64]) -> float:
     for k in range(_FOLDS):
         out = fold == k
         if out.any() and not out.all():
-            versus = ColourModel.fit(colours[:, ~out], colours[:, out], floors=(1e-9, 1e-9))
+            versus = ColourModel.fit(colours[:, ~out], colours[:, out], floors=(0, 0))
             missed.append(float((versus.predict(colours[:, out]) < _LEAST).mean()))
     return float(np.mean(missed)) if missed else 0.5
 
