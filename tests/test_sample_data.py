@@ -84,3 +84,7 @@ def test_em_scribbles_agree_with_the_truth():
     objects = drawn > 1
     assert np.array_equal(drawn[objects], truth[objects])
     assert not np.isin(truth[drawn == 1], np.unique(drawn[objects])).any()
+    cells = np.unique(drawn[objects])
+    assert len(cells) == 2
+    for label in cells:
+        assert len(np.unique(np.argwhere(drawn == label)[:, 0])) == 3

@@ -165,8 +165,8 @@ def em_volume(seed: int = 0) -> list[LayerTuple]:
     -------
     list of layer tuples
         `EM volume`, uint8 (24, 160, 160), voxels of 30 x 8 x 8 nm; `EM truth`,
-        hidden; `EM scribbles`: two cells, on three slices each, the middle one
-        of the volume among them, and background around them.
+        hidden; `EM scribbles`: two cells, on three slices each, and background
+        around them.
     """
     truth, image = em_truth_and_image(seed)
     place = {"scale": _EM_SPACING, "units": ("nm",) * 3, "axis_labels": ("z", "y", "x")}
@@ -256,11 +256,13 @@ def _em_scribbles(truth: LabelArray) -> NDArray[np.uint16]:
     near_border[:, 16:-16, 16:-16] = 0
     whole = np.setdiff1d(np.unique(truth[middle]), np.unique(near_border))
     sizes = ndimage.sum_labels(np.ones_like(truth[middle]), truth[middle], whole)
-    chosen = whole[np.argsort(sizes)[::-1][:2]]
+    ranked = whole[np.argsort(sizes)[::-1]]
+    seen = {k: np.flatnonzero((truth == k).sum(axis=(1, 2)) > 150) for k in ranked.tolist()}
+    chosen = [k for k, z in seen.items() if len(z) > 4][:2]
     for label in chosen:
-        mask = truth == label
-        slices = np.flatnonzero(mask.sum(axis=(1, 2)) > 150)
-        for z in (slices[1], middle, slices[-2]):
+        mask, z_seen = truth == label, seen[label]
+        # Second and last but one: the strokes leave something to be found.
+        for z in (z_seen[1], z_seen[len(z_seen) // 2], z_seen[-2]):
             drawn[z][_level_stroke(mask[z])] = label
             around = ndimage.binary_dilation(mask[z], iterations=9)
             rim = around & ~ndimage.binary_erosion(around) & ~np.isin(truth[z], chosen)
@@ -269,16 +271,15 @@ def _em_scribbles(truth: LabelArray) -> NDArray[np.uint16]:
 
 
 def _level_stroke(mask: BoolArray) -> BoolArray:
-    """Return a stroke, 3 pixels high, over the middle half of a mask."""
+    """Return a level stroke, 3 pixels high, through the deepest place of a mask."""
     from scipy import ndimage
 
+    depth = ndimage.distance_transform_edt(mask)
+    row, column = np.unravel_index(int(depth.argmax()), mask.shape)
+    reach = round(0.8 * float(depth.max()))
     stroke = np.zeros_like(mask)
-    row = round(float(np.flatnonzero(mask.any(axis=1)).mean()))
-    columns = np.flatnonzero(mask[row])
-    if columns.size:
-        low, high = np.quantile(columns, (0.25, 0.75)).astype(int)
-        stroke[max(0, row - 1) : row + 2, low : high + 1] = True
-    inside: BoolArray = ndimage.binary_erosion(mask, iterations=2)
+    stroke[max(0, row - 1) : row + 2, max(0, column - reach) : column + reach + 1] = True
+    inside: BoolArray = depth > 1.5
     return stroke & inside
 
 

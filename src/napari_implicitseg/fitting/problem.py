@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 # Objects that get the full effort each; more of them share what that costs.
-_FULL_EFFORT = 8
+_FULL_EFFORT = 12
 _LEAST_EFFORT = 0.18
 # A window is this much larger on each side than what was found of the object.
 _MARGIN = 0.35

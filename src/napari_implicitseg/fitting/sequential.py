@@ -168,11 +168,11 @@ class Fitter:
 
     def _cold_window(self, label: int) -> Window:
         """Window around what the coarse look says of an object."""
-        coarse = self._evidence.coarse
+        territory = self._evidence.territory(label)
         coords = self._samples.coords[self._samples.ids == label]
-        likely = self._evidence.probability(label, coarse) > 0.5
-        cells = np.argwhere(stroke_component(likely, coarse.cells(coords)))
-        step, start = np.asarray(coarse.step), np.asarray(coarse.start)
+        likely = self._evidence.probability(label, territory) > 0.5
+        cells = np.argwhere(stroke_component(likely, territory.cells(coords)))
+        step, start = np.asarray(territory.step), np.asarray(territory.start)
         low = np.minimum(start + cells.min(axis=0) * step, coords.min(axis=0))
         high = np.maximum(start + (cells.max(axis=0) + 1) * step, coords.max(axis=0) + 1)
         return self._around(low.astype(float), high.astype(float))

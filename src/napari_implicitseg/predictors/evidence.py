@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_implicitseg.features import Patch, Window, smooth, window_step
 from napari_implicitseg.predictors.colours import StrokeColours
@@ -39,8 +40,8 @@ _WARM_CELLS = {2: 128**2, 3: 40**3}
 _LAZY_VOXELS = 1 << 24
 _LAZY_MARGIN = 2.0
 # Length along the image's longest side that a change across the whole range of colours is worth.
-_EDGE_FACTOR = 6.0
-_BLUR = 0.7
+_EDGE_FACTOR = 12.0
+_BLUR = 0.6
 _BACKGROUND = 0
 
 
@@ -109,6 +110,7 @@ class Evidence:
             )
         self._known_distances: TwoNearest | None = None
         self._known_views: dict[Window, tuple[_Look, TwoNearest]] = {}
+        self._territories: list[tuple[slice, ...] | None] | None = None
         # An earlier fit knows where to look, so its windows can do without the coarse distances.
         self._look_far = weights is None
         self.weights = dict(weights) if weights is not None else self._weigh()
@@ -119,6 +121,23 @@ class Evidence:
         if self._known_distances is None:
             self._known_distances = self._distances(self._whole, None)
         return self._known_distances
+
+    def territory(self, label: int) -> Window:
+        """Part of the coarse look outside which another object is nearer, or an object unlikely."""
+        if self._territories is None:
+            closest = _closest_object(self._nearest)
+            self._territories = ndimage.find_objects(np.maximum(closest, 0), len(self._ids))
+        coarse = self.coarse
+        cells = coarse.cells(self._samples.coords[self._samples.ids == label])
+        inside = ((cells >= 0) & (cells < coarse.shape)).all(axis=1)
+        low, high = cells[inside].min(axis=0), cells[inside].max(axis=0) + 1
+        box = self._territories[self._ids.index(label)]
+        if box is not None:
+            low = np.minimum(low, [b.start for b in box])
+            high = np.maximum(high, [b.stop for b in box])
+        start, step = np.asarray(coarse.start), np.asarray(coarse.step)
+        stop = np.minimum(start + high * step, coarse.stop)
+        return Window(tuple((start + low * step).tolist()), tuple(stop.tolist()), coarse.step)
 
     def probability(self, label: int, window: Window) -> NDArray[np.float32]:
         """Probability of one object over a window, shape window.shape."""
@@ -303,11 +322,16 @@ def _cropped(nearest: TwoNearest, box: tuple[Any, ...]) -> TwoNearest:
     return TwoNearest(nearest.first[box], nearest.second[box], nearest.near[box], nearest.far[box])
 
 
+def _closest_object(nearest: TwoNearest) -> NDArray[np.int32]:
+    """Code of the nearest object of every cell, -1 where there is none."""
+    return np.where(nearest.first == _BACKGROUND, nearest.second, nearest.first)
+
+
 def _in_territory(
     values: NDArray[np.float32], nearest: TwoNearest, code: int
 ) -> NDArray[np.float32]:
     """Where another object is nearer, being object speaks against this one."""
-    closest = np.where(nearest.first == _BACKGROUND, nearest.second, nearest.first)
+    closest = _closest_object(nearest)
     own = (closest == code) | (closest <= _BACKGROUND)
     return np.where(own, values, np.minimum(values, 1 - values)).astype(np.float32)
 
