@@ -197,3 +197,24 @@ def test_a_full_disk_is_one_line_and_the_old_file_survives(files: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: Cannot write 'old.tif': No space left")
     assert "Traceback" not in done.stderr
     assert everything(files) == before
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_bug_is_told_in_one_line_too(asked):
+    """A traceback is for those who ask for it."""
+    code = (
+        "import sys, napari_implicitseg.cli as cli\n"
+        "def boom():\n    raise TypeError('two\\nlines')\n"
+        "cli.app.command('boom')(boom)\n"
+        "sys.argv = ['napari-implicitseg', 'boom']\n"
+        "cli.main()\n"
+    )
+    environment = {**os.environ, "IMPLICITSEG_TRACEBACK": "1" if asked else ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.returncode == 1
+    assert ("Traceback" in done.stderr) == asked
+    if not asked:
+        assert done.stderr.startswith("error: TypeError: two lines. This is a bug")
+        assert done.stderr.count("\n") == 1

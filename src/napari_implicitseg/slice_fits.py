@@ -158,5 +158,16 @@ def _report(reports: Mapping[int, FitReport], seconds: float) -> FitReport:
             for z, r in reports.items()
             for stroke in r.unsatisfied
         ),
-        warnings=tuple(f"Slice {z}: {text}" for z, r in reports.items() for text in r.warnings),
+        warnings=_joined_warnings(reports),
+    )
+
+
+def _joined_warnings(reports: Mapping[int, FitReport]) -> tuple[str, ...]:
+    """Warnings of the slices, each once with the slices it is about."""
+    slices: dict[str, list[int]] = {}
+    for z, report in reports.items():
+        for text in report.warnings:
+            slices.setdefault(text, []).append(z)
+    return tuple(
+        f"Slice{'s' * (len(z) > 1)} {', '.join(map(str, z))}: {text}" for text, z in slices.items()
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -19,10 +20,12 @@ import typer
 from napari_implicitseg.cli import demo, scribble
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from types import FrameType, TracebackType
     from typing import NoReturn
 
 __all__ = ["app", "main"]
+
+_TRACEBACK = "IMPLICITSEG_TRACEBACK"
 
 app = typer.Typer(
     name="napari-implicitseg",
@@ -64,8 +67,24 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def _say_unexpected(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Tell about a bug in one line; the traceback is for those who ask for it."""
+    if os.environ.get(_TRACEBACK):
+        sys.__excepthook__(kind, error, trace)
+        return
+    text = " ".join(f"{kind.__name__}: {error}".split())
+    print(
+        f"error: {text}. This is a bug in napari-implicitseg: please report it, with what is "
+        f"printed when {_TRACEBACK}=1 is set.",
+        file=sys.stderr,
+    )
+
+
 def main() -> None:
     """Run the command line; leaves through SystemExit."""
+    sys.excepthook = _say_unexpected
     signal.signal(signal.SIGTERM, _terminate)
     # Libraries would print their own opinion of a broken file next to ours.
     logging.getLogger().addHandler(logging.NullHandler())
@@ -74,4 +93,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # A terminal may have no "µ".
-    app()
+    # Calling the app itself would put typer's hook in the place of ours.
+    typer.main.get_command(app)()
