@@ -148,8 +148,19 @@ def fit_scribbles(
     samples = read_scribbles(scribbles, background=background)
     previous = dict(warm_start.shapes) if warm_start is not None else {}
     weights = _reusable_weights(warm_start, source)
-    fit = fit_slices if config.per_slice else fit_image
-    return fit(reader, samples, options, previous=previous, weights=weights, progress=progress)
+    if not config.per_slice:
+        return fit_image(
+            reader, samples, options, previous=previous, weights=weights, progress=progress
+        )
+    return fit_slices(
+        reader,
+        samples,
+        options,
+        previous=previous,
+        weights=weights,
+        progress=progress,
+        earlier=warm_start.slices if warm_start is not None else {},
+    )
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

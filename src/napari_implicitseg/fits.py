@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.scribbles import Samples
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["FitOptions", "fit_image"]
+__all__ = ["FitOptions", "fit_digest", "fit_image"]
 
 # Strokes are told apart only while the box around them stays this small.
 _STROKE_BOX = 1 << 26
@@ -135,8 +136,15 @@ def fit_image(
             evidence_weights=evidence.weights,
             unsatisfied=unsatisfied,
             warnings=warnings,
+            digest=fit_digest(samples, options),
         ),
     )
+
+
+def fit_digest(samples: Samples, options: FitOptions) -> str:
+    """Tell the strokes and options of one fit from those of another."""
+    parts = samples.coords.tobytes(), samples.ids.tobytes(), repr(options).encode()
+    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> Solver:

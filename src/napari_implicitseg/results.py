@@ -70,6 +70,8 @@ class FitReport:
         Strokes no mask of the wanted shape could agree with.
     warnings : tuple of str
         Advice for the user, in whole sentences.
+    digest : str
+        Tells the strokes and options of one fit from those of another.
     """
 
     seconds: float = 0.0
@@ -77,6 +79,7 @@ class FitReport:
     evidence_weights: Mapping[str, float] = field(default_factory=dict)
     unsatisfied: tuple[UnsatisfiedStroke, ...] = ()
     warnings: tuple[str, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,9 @@ class FitResult:
         Voxel size per axis the fit worked with.
     report : FitReport
         Time, ignored voxels, unsatisfied strokes, advice.
+    slices : mapping of int to FitResult
+        Of a slice-by-slice fit the result of every slice, for a warm start;
+        not saved.
     """
 
     labels: LabelArray
@@ -109,6 +115,7 @@ class FitResult:
     history: Mapping[str, list[float]]
     spacing: tuple[float, ...] = ()
     report: FitReport = field(default_factory=FitReport)
+    slices: Mapping[int, FitResult] = field(default_factory=dict, repr=False)
 
     def save(self, path: str | Path) -> None:
         """Write the result to one safetensors file; nothing is pickled.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.fits import FitOptions, fit_image
+from napari_implicitseg.fits import FitOptions, fit_digest, fit_image
 from napari_implicitseg.results import FitReport, FitResult
 from napari_implicitseg.shapes.base import box_extent
 from napari_implicitseg.shapes.certificate import Certificate, count_components, crop_box
@@ -34,6 +34,7 @@ class _Gathered:
     certificates: dict[int, dict[int, Certificate]] = field(default_factory=dict)
     reports: dict[int, FitReport] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
+    slices: dict[int, FitResult] = field(default_factory=dict)
 
 
 def fit_slices(
@@ -44,11 +45,14 @@ def fit_slices(
     previous: Mapping[int, ImplicitShape],
     weights: Mapping[str, float] | None,
     progress: Progress | None,
+    earlier: Mapping[int, FitResult],
 ) -> FitResult:
     """Fit every slice that has object strokes; the others stay empty.
 
-    The parameters are those of `fit_image`, for a 3D image. Each slice needs
-    its own strokes; a guarantee holds in every slice, not across them.
+    The parameters are those of `fit_image`, for a 3D image, and `earlier`, the
+    slices of an earlier fit of it: where neither strokes nor options have
+    changed since, its result is taken. Each slice needs its own strokes; a
+    guarantee holds in every slice, not across them.
 
     Returns
     -------
@@ -72,17 +76,21 @@ def fit_slices(
     gathered = _Gathered()
     chosen = np.unique(samples.coords[~samples.is_background, 0]).tolist()
     for done, z in enumerate(chosen):
-        result = fit_image(
-            reader.at_slice(z),
-            samples.at_slice(z),
-            flat,
-            previous=_at_slice(previous, z),
-            weights=weights,
-            progress=_part(progress, done, len(chosen)),
-        )
+        strokes = samples.at_slice(z)
+        result = earlier.get(z)
+        if result is None or not _is_current(result, strokes, flat):
+            result = fit_image(
+                reader.at_slice(z),
+                strokes,
+                flat,
+                previous=_at_slice(previous, z),
+                weights=weights,
+                progress=_part(progress, done, len(chosen)),
+            )
         labels[z] = result.labels
         if result.evidence is not None:
             evidence[z] = result.evidence
+        gathered.slices[z] = replace(result, labels=labels[z], evidence=evidence[z])
         gathered.reports[z] = result.report
         for label, shape in result.shapes.items():
             gathered.shapes.setdefault(label, {})[z] = shape
@@ -105,7 +113,13 @@ def fit_slices(
         history=gathered.history,
         spacing=options.spacing,
         report=_report(gathered.reports, time.perf_counter() - begin),
+        slices=gathered.slices,
     )
+
+
+def _is_current(result: FitResult, strokes: Samples, options: FitOptions) -> bool:
+    """Whether a slice need not be fitted again; a probability map may be another one."""
+    return options.source != "given" and result.report.digest == fit_digest(strokes, options)
 
 
 def _at_slice(previous: Mapping[int, ImplicitShape], z: int) -> dict[int, ImplicitShape]:
