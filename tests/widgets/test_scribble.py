@@ -350,7 +350,7 @@ def test_the_boxes_follow_the_layer_list(painted, qtbot):
     viewer.add_image(np.zeros((96, 128), np.float32), name="other")
     assert names(widget.image_box) == ["renamed", "other"]
     assert widget.image_box.layer.name == "renamed"
-    assert "Probability: other" in names(widget.evidence_box)
+    assert "Probability: other" in names(widget.evidence_box.native)
     assert "disks preview" not in names(widget.scribbles_box)
     viewer.layers.remove("renamed")
     settle(qtbot, widget)
@@ -361,14 +361,14 @@ def test_a_probability_layer_is_evidence(painted, qtbot):
     viewer, widget, truth = painted()
     viewer.layers["disks"].data = np.zeros((96, 128), np.float32)
     viewer.add_image((truth > 0).astype(np.float32), name="probability")
-    widget.evidence_box.setCurrentText("Probability: probability")
+    widget.evidence_box.value = viewer.layers["probability"]
     settle(qtbot, widget)
     assert iou(mask(viewer, 2), truth == 2) > 0.85
 
 
 def test_the_convex_network_can_be_chosen(painted, qtbot):
     viewer, widget, truth = painted()
-    widget.model_box.setCurrentIndex(1)
+    widget.model_box.value = "icnn"
     settle(qtbot, widget)
     assert widget.session.inputs.model == "icnn"
     assert iou(mask(viewer, 2), truth == 2) > 0.85

@@ -54,10 +54,6 @@ def preview(viewer, name="ball"):
     return viewer.layers[f"{name} preview"].data
 
 
-def choose(box, value):
-    box.setCurrentIndex(box.findData(value))
-
-
 def test_the_current_slice_is_fitted_alone(in_volume, qtbot):
     viewer, widget, truth = in_volume()
     scribble_slice(widget, 3)
@@ -103,7 +99,7 @@ def test_moving_to_a_slice_with_strokes_fits_it(in_volume, qtbot):
 
 def test_all_slices_are_fitted_one_by_one(in_volume, qtbot):
     viewer, widget, truth = in_volume()
-    choose(widget.scope_box, "slices")
+    widget.scope_box.value = "slices"
     for z in (2, 4):
         scribble_slice(widget, z)
     settle(qtbot, widget)
@@ -114,7 +110,7 @@ def test_all_slices_are_fitted_one_by_one(in_volume, qtbot):
 
 def test_a_volume_is_fitted_as_one_body(in_volume, qtbot):
     viewer, widget, truth = in_volume()
-    choose(widget.scope_box, "volume")
+    widget.scope_box.value = "volume"
     for z in (1, 3, 5):
         scribble_slice(widget, z)
     settle(qtbot, widget)
@@ -130,11 +126,11 @@ def test_changing_the_scope_starts_afresh(in_volume, qtbot):
     viewer, widget, _ = in_volume()
     scribble_slice(widget, 3)
     settle(qtbot, widget)
-    choose(widget.scope_box, "slices")
+    widget.scope_box.value = "slices"
     settle(qtbot, widget)
     assert preview(viewer)[3].any()
     viewer.dims.set_point(0, 0.0)
-    choose(widget.scope_box, "slice")
+    widget.scope_box.value = "slice"
     settle(qtbot, widget)
     assert "ball preview" not in viewer.layers or not preview(viewer).any()
 

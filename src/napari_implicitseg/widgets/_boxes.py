@@ -1,21 +1,22 @@
-"""Combo boxes: one that follows the layer list, and helpers for the others."""
+"""Combo boxes: one that follows the layer list, and those of options."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from magicgui.widgets import ComboBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QSizePolicy
 
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["LayerComboBox", "choice_box", "fill_combo"]
+__all__ = ["LayerComboBox", "choice_box"]
 
 
 class LayerComboBox(QComboBox):
@@ -102,25 +103,11 @@ class LayerComboBox(QComboBox):
         self.layer = self._layers[index]
 
 
-def choice_box(choices: dict[str, str], tip: str) -> QComboBox:
+def choice_box(choices: Mapping[str, str], tip: str) -> ComboBox:
     """Make a combo box of `{value: text}`."""
-    box = QComboBox()
-    for value, text in choices.items():
-        box.addItem(text, value)
-    box.setToolTip(tip)
-    _keep_narrow(box)
+    box = ComboBox(choices=[(text, value) for value, text in choices.items()], tooltip=tip)
+    _keep_narrow(box.native)
     return box
-
-
-def fill_combo(box: QComboBox, choices: Sequence[tuple[str, object]]) -> None:
-    """Replace the entries of a combo box, keeping the current text if it is still there."""
-    current = box.currentText()
-    box.blockSignals(True)
-    box.clear()
-    for text, value in choices:
-        box.addItem(text, value)
-    box.setCurrentIndex(max(0, box.findText(current)))
-    box.blockSignals(False)
 
 
 def _keep_narrow(box: QComboBox) -> None:

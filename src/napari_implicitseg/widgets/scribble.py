@@ -22,7 +22,7 @@ from napari_implicitseg.errors import ImplicitSegError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
-from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box, fill_combo
+from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
 from napari_implicitseg.widgets._scribble_fit import (
     EVIDENCE,
     MODELS,
@@ -131,15 +131,15 @@ class ScribbleWidget(DockedWidget):
         form.addRow("Image", self.image_box)
         form.addRow("Scribbles", self.scribbles_box)
         form.addRow("", self.new_button)
-        form.addRow("Work on", self.scope_box)
-        form.addRow("Shape", self.shape_box)
+        form.addRow("Work on", self.scope_box.native)
+        form.addRow("Shape", self.shape_box.native)
         more = QWidget()
         fold = QFormLayout(more)
         fold.setContentsMargins(0, 0, 0, 0)
         fold.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        fold.addRow("Evidence", self.evidence_box)
+        fold.addRow("Evidence", self.evidence_box.native)
         fold.addRow("Shapes layer", self.shapes_box)
-        fold.addRow("Model", self.model_box)
+        fold.addRow("Model", self.model_box.native)
         self.advanced = _fold("Advanced", more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
@@ -159,8 +159,8 @@ class ScribbleWidget(DockedWidget):
     def _connect(self) -> None:
         for box in (self.image_box, self.scribbles_box, self.shapes_box):
             box.layer_changed.connect(self._inputs_changed)
-        for combo in (self.scope_box, self.shape_box, self.evidence_box, self.model_box):
-            combo.currentIndexChanged.connect(self._inputs_changed)
+        for option in (self.scope_box, self.shape_box, self.evidence_box, self.model_box):
+            option.changed.connect(self._inputs_changed)
         self.new_button.clicked.connect(self.new_scribbles)
         self.next_button.clicked.connect(self.next_label)
         self.fit_button.clicked.connect(self.fit)
@@ -237,16 +237,15 @@ class ScribbleWidget(DockedWidget):
     def _inputs_changed(self, *_: object) -> None:
         image = self.image_box.layer
         deep = isinstance(image, Image) and image.ndim > 2
-        self.scope_box.setEnabled(deep)
-        evidence = self.evidence_box.currentData()
+        self.scope_box.enabled = deep
         self.session.use(
             image=image,
             scribbles=self.scribbles_box.layer,
             shapes=self.shapes_box.layer,
-            scope=self.scope_box.currentData() if deep else "slice",
-            shape=self.shape_box.currentData(),
-            evidence=evidence if evidence is not None else "auto",
-            model=self.model_box.currentData(),
+            scope=self.scope_box.value if deep else "slice",
+            shape=self.shape_box.value,
+            evidence=self.evidence_box.value,
+            model=self.model_box.value,
         )
         self._show_brush()
 
@@ -322,10 +321,8 @@ class ScribbleWidget(DockedWidget):
         ]
         choices: list[tuple[str, object]] = [(text, name) for name, text in EVIDENCE.items()]
         choices += [(f"Probability: {layer.name}", layer) for layer in others]
-        before = self.evidence_box.currentData()
-        fill_combo(self.evidence_box, choices)
-        if self.evidence_box.currentData() != before:
-            self._inputs_changed()
+        # Keeps the choice, or says that it has changed.
+        self.evidence_box.choices = choices
 
     def _suits_as_scribbles(self, layer: Layer) -> bool:
         """Whether a Labels layer may be taken as scribbles unasked."""
