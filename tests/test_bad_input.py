@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError, safe_open
 
 from napari_implicitseg import FitConfig, FitResult, fit_scribbles
 from napari_implicitseg.errors import FileError, ImplicitSegError, InputError, ScribbleError
@@ -38,6 +39,10 @@ def test_wrong_scribbles_are_refused(scene, change, kind, message):
         ({"spacing": (1, 2, 3)}, "one positive number for each of the 2"),
         ({"spacing": (0, 1)}, "one positive number"),
         ({"spacing": (np.nan, 1)}, "one positive number"),
+        ({"spacing": 2.0}, r"spacing is \(2.0,\)"),
+        ({"spacing": ("a", "b")}, r"spacing is \('a', 'b'\)"),
+        ({"spacing": (1, 1e9)}, "none more than 10000 times another"),
+        ({"spacing": (1e-300, 1e-300)}, "one positive number"),
         ({"channel_axis": 5}, "channel_axis is 5"),
         ({"device": "toaster"}, "device is 'toaster'"),
         ({"evidence": np.zeros((3, 3))}, r"probability map has shape \(3, 3\)"),
@@ -100,6 +105,30 @@ def test_pixels_that_are_not_finite_are_counted_and_no_evidence(scene):
     assert iou(result.labels == 2, scene.truth) > 0.9
     assert any("404 voxels are NaN or infinite" in text for text in result.report.warnings)
     assert np.isfinite(result.evidence).all()
+
+
+@pytest.mark.parametrize("wild", [1e6, -1e6, 1e300, -3.4e38])
+@pytest.mark.parametrize("where", [np.s_[:1, :1], np.s_[-1:]])
+def test_wild_pixels_do_not_drown_the_others(scene, wild, where):
+    image = scene.image.astype(np.float64)
+    image[where] = wild
+    assert iou(fit_scribbles(image, scene.scribbles).labels == 2, scene.truth) > 0.94
+
+
+def test_masked_pixels_are_unknown(scene):
+    mask = np.zeros(scene.image.shape, bool)
+    mask[:3, :3] = True
+    image = np.ma.MaskedArray((scene.image * 100).astype(np.int16), mask)
+    result = fit_scribbles(image, np.ma.MaskedArray(scene.scribbles, mask))
+    assert result.report.ignored_voxels == 9
+    assert iou(result.labels == 2, scene.truth) > 0.94
+
+
+@pytest.mark.parametrize("high", [255, 100.0])
+def test_grey_levels_are_no_probability(scene, high):
+    grey = (scene.truth * high).astype(type(high))
+    with pytest.raises(InputError, match=f"values from 0 to {high:g}; .* Divide it by"):
+        fit_scribbles(scene.image, scene.scribbles, evidence=grey)
 
 
 @pytest.mark.parametrize("value", [0.0, 7.5, np.nan])
@@ -179,6 +208,31 @@ def test_files_that_are_no_results_are_refused(tmp_path, scene):
     (tmp_path / "r").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FileError, match="damaged or cut off"):
         FitResult.load(tmp_path / "r")
+
+
+def test_a_result_that_was_edited_is_refused(tmp_path, scene):
+    from safetensors.numpy import load_file, save_file
+
+    result = fit_scribbles(scene.image, scene.scribbles)
+    result.save(tmp_path / "r.safetensors")
+    with safe_open(tmp_path / "r.safetensors", framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(tmp_path / "r.safetensors")
+    del tensors["labels"]
+    save_file(tensors, tmp_path / "r.safetensors", metadata=metadata)
+    with pytest.raises(FileError, match="holds no complete fit result"):
+        FitResult.load(tmp_path / "r.safetensors")
+
+
+def test_a_full_disk_is_told(tmp_path, scene, monkeypatch):
+    def full(*args, **kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    result = fit_scribbles(scene.image, scene.scribbles)
+    with pytest.raises(FileError, match=r"No space left .*Nothing was changed"):
+        result.save(tmp_path / "r.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, scene, monkeypatch):

@@ -295,6 +295,34 @@ def test_a_warm_start_follows_a_further_stroke(scene, model):
     assert third.labels[90, 90] == 2
 
 
+@pytest.mark.parametrize("per_slice", [False, True])
+def test_no_warm_start_from_what_was_erased_or_contradictory(scene, per_slice):
+    config = FitConfig(per_slice=per_slice)
+    image, strokes = scene.image, scene.scribbles
+    if per_slice:
+        image, strokes = np.stack([image] * 2), np.stack([strokes] * 2)
+    cold = fit_scribbles(image, strokes, config=config)
+    slip = strokes.copy()
+    slip[..., 40:60, 48:51] = 1
+    wrong = fit_scribbles(image, slip, config=config, warm_start=cold)
+    assert wrong.report.unsatisfied
+    # What was learned from the slip is forgotten with it, and once it was refused.
+    for strokes_now in (strokes, slip):
+        fresh = fit_scribbles(image, strokes_now, config=config)
+        again = fit_scribbles(image, strokes_now, config=config, warm_start=wrong)
+        np.testing.assert_array_equal(again.labels, fresh.labels)
+
+
+def test_corners_come_out_of_the_network():
+    truth = np.zeros((40, 44, 48), bool)
+    truth[10:30, 10:34, 10:38] = True
+    scribbles = np.zeros(truth.shape, np.uint8)
+    scribbles[20, 20:24, 14:34] = 2
+    scribbles[2, 4:40, 4:44] = scribbles[20, 3, 4:44] = scribbles[37, 4:40, 24] = 1
+    result = fit_scribbles(truth.astype(float), scribbles, config=FitConfig(model="icnn"))
+    assert iou(result.labels == 2, truth) > 0.9
+
+
 def test_a_warm_start_of_another_model_is_started_anew(scene):
     network = fit_scribbles(scene.image, scene.scribbles, config=FitConfig(model="icnn"))
     plain = fit_scribbles(scene.image, scene.scribbles, warm_start=network)

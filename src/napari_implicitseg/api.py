@@ -10,7 +10,7 @@ import torch
 from napari_implicitseg.config import FitConfig
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
-from napari_implicitseg.fits import FitOptions, fit_image
+from napari_implicitseg.fits import FitOptions, Start, fit_image
 from napari_implicitseg.predictors.evidence import SOURCES
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import read_scribbles
@@ -38,6 +38,8 @@ __all__ = [
 
 _SHAPES = ("convex",)
 _COUPLINGS = ("sequential",)
+_SMALLEST = 1e-15
+_MOST_ANISOTROPY = 1e4
 
 
 def fit_scribbles(
@@ -83,7 +85,8 @@ def fit_scribbles(
         Axis of `image` that holds channels; found by comparing shapes if None.
     warm_start : FitResult, optional
         Result of an earlier fit of the same image with fewer strokes; the fit
-        continues from its shapes.
+        continues from its shapes. It starts anew where strokes were erased
+        since, or where that fit could not satisfy all of them.
     seed : int
         Makes the result repeatable (for the models that start at random).
     device : {"auto", "cpu", "cuda", "mps"} or str
@@ -122,7 +125,9 @@ def fit_scribbles(
     _check_choice("shape", shape, _SHAPES)
     _check_choice("coupling", coupling, _COUPLINGS)
     config = config or FitConfig()
-    image, scribbles = _as_array(image), _as_array(scribbles)
+    image, scribbles = _image_array(image), _as_array(scribbles)
+    if isinstance(scribbles, np.ma.MaskedArray):
+        scribbles = scribbles.filled(0)
     ndim = len(scribbles.shape)
     if ndim not in (2, 3):
         raise InputError(f"The scribbles have {ndim} axes; this fit takes 2D or 3D images.")
@@ -146,21 +151,10 @@ def fit_scribbles(
             f"{reader.shape}. Pass the result of a fit of the same image, or None."
         )
     samples = read_scribbles(scribbles, background=background)
-    previous = dict(warm_start.shapes) if warm_start is not None else {}
-    weights = _reusable_weights(warm_start, source)
     if not config.per_slice:
-        return fit_image(
-            reader, samples, options, previous=previous, weights=weights, progress=progress
-        )
-    return fit_slices(
-        reader,
-        samples,
-        options,
-        previous=previous,
-        weights=weights,
-        progress=progress,
-        earlier=warm_start.slices if warm_start is not None else {},
-    )
+        start = Start.of(warm_start, samples, source)
+        return fit_image(reader, samples, options, start=start, progress=progress)
+    return fit_slices(reader, samples, options, warm_start=warm_start, progress=progress)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -175,6 +169,15 @@ def _as_array(value: Any) -> Any:
     if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
         return value
     return np.asarray(value)
+
+
+def _image_array(value: Any) -> Any:
+    """Return the image as an array-like; what is masked in a masked array is unknown."""
+    if isinstance(value, np.ma.MaskedArray):
+        data = np.array(value.data, value.dtype if value.dtype.kind == "f" else np.float64)
+        data[np.ma.getmaskarray(value)] = np.nan
+        return data
+    return _as_array(value)
 
 
 def _probability(evidence: Any, shape: tuple[int, ...]) -> Any:
@@ -192,10 +195,17 @@ def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float,
     """Return one positive voxel size per axis."""
     if spacing is None:
         return (1.0,) * ndim
-    values = tuple(float(s) for s in spacing)
-    if len(values) != ndim or not all(np.isfinite(s) and s > 0 for s in values):
+    try:
+        values = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
+    except (TypeError, ValueError) as error:
         raise InputError(
-            f"spacing is {values}; give one positive number for each of the {ndim} spatial axes."
+            f"spacing is {spacing!r}; give one positive number for each of the {ndim} spatial axes."
+        ) from error
+    sane = all(_SMALLEST < s < 1 / _SMALLEST for s in values)
+    if len(values) != ndim or not sane or max(values) > _MOST_ANISOTROPY * min(values):
+        raise InputError(
+            f"spacing is {values}; give one positive number for each of the {ndim} spatial axes, "
+            f"none more than {_MOST_ANISOTROPY:g} times another."
         )
     return values
 
@@ -210,11 +220,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
     return device
-
-
-def _reusable_weights(warm_start: FitResult | None, source: str) -> dict[str, float] | None:
-    """Evidence weights of an earlier fit, if they were of the same source."""
-    if warm_start is None or source != "auto":
-        return None
-    weights = dict(warm_start.report.evidence_weights)
-    return weights if set(weights) == {"histogram", "geodesic"} else None

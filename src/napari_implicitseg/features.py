@@ -29,6 +29,8 @@ __all__ = ["Patch", "Reader", "Window", "find_channel_axis", "iter_blocks", "smo
 
 _BLOCK_VOXELS = 1 << 24
 _LEAST_VOXELS = 4
+# Values this many times the usual range away from it say no more than "far off".
+_WILD = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ class Reader:
         self.lazy = not isinstance(image, np.ndarray)
         self.ignored = 0
         self._counted = False
+        self._is_probability = False
         self._shift: FloatArray | None = None
         self._scale: FloatArray | None = None
 
@@ -250,6 +253,7 @@ class Reader:
     def of_probability(cls, probability: Any) -> Reader:
         """Reader of a probability map: channels are the probability less one half."""
         reader = cls(probability, None)
+        reader._is_probability = True
         reader._shift, reader._scale = np.array([0.5]), np.array([1.0])
         return reader
 
@@ -288,6 +292,10 @@ class Reader:
             known = np.zeros((len(channels), 1))
         low, middle, high = np.percentile(known, (2, 50, 98), axis=1)
         # Objects of few voxels lie outside these percentiles but widen the deviation.
+        # A few wild values, such as those that stand for "no data", must not widen it, too.
+        wild = (_WILD * (high - low))[:, None]
+        tame = np.clip(known, low[:, None] - wild, high[:, None] + wild)
+        known = np.where(wild > 0, tame, known)
         peak = np.abs(known).max(axis=1)
         peak = np.where(peak > 0, peak, 1)
         spread = np.maximum(high - low, peak * (known / peak[:, None]).std(axis=1))
@@ -308,8 +316,12 @@ class Reader:
             self.normalise(channels, valid)
         assert self._shift is not None
         assert self._scale is not None
+        if self._is_probability:
+            _check_probability(channels[:, valid])
         extra = (slice(None), *(None,) * valid.ndim)
-        channels = (channels - self._shift[extra]) * self._scale[extra]
+        channels = np.clip(
+            (channels - self._shift[extra]) * self._scale[extra], -2 * _WILD, 2 * _WILD
+        )
         if not valid.all():
             channels[:, ~valid] = 0
         return Patch(window, channels.astype(np.float32, copy=False), valid)
@@ -323,6 +335,18 @@ class Reader:
         if self._channel_axis is None:
             return data[None]
         return np.moveaxis(data, self._channel_axis, 0)
+
+
+def _check_probability(values: FloatArray) -> None:
+    """Refuse what is no probability, such as grey levels from 0 to 255."""
+    if not values.size:
+        return
+    low, high = float(values.min()), float(values.max())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise InputError(
+            f"The probability map has values from {low:g} to {high:g}; needed are fractions "
+            "from 0 to 1. Divide it by its largest possible value."
+        )
 
 
 def smooth(channels: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.scribbles import Samples
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["FitOptions", "fit_digest", "fit_image"]
+__all__ = ["FitOptions", "Start", "fit_digest", "fit_image"]
 
 # Strokes are told apart only while the box around them stays this small.
 _STROKE_BOX = 1 << 26
@@ -61,6 +61,37 @@ class FitOptions:
     device: torch.device
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a fit takes over from an earlier one.
+
+    Attributes
+    ----------
+    shapes : mapping of int to ImplicitShape
+    weights : mapping of str to float or None
+        Blend of the evidence; found anew if None.
+    """
+
+    shapes: Mapping[int, ImplicitShape] = field(default_factory=dict)
+    weights: Mapping[str, float] | None = None
+
+    @classmethod
+    def of(cls, earlier: FitResult | None, samples: Samples, source: str) -> Start:
+        """Start from an earlier fit of the same image, unless it would lead astray.
+
+        A fit that could not satisfy its strokes, or one with strokes that were
+        erased since, has learned from what was wrong.
+        """
+        if earlier is None or earlier.report.unsatisfied:
+            return cls()
+        now = _count_strokes(samples)
+        if any(now.get(label, 0) < n for label, n in earlier.report.strokes.items()):
+            return cls()
+        weights = dict(earlier.report.evidence_weights)
+        known = source == "auto" and set(weights) == {"histogram", "geodesic"}
+        return cls(shapes=earlier.shapes, weights=weights if known else None)
+
+
 class _Ticker:
     """Reports progress towards an end whose distance is only guessed."""
 
@@ -80,8 +111,7 @@ def fit_image(
     samples: Samples,
     options: FitOptions,
     *,
-    previous: Mapping[int, ImplicitShape],
-    weights: Mapping[str, float] | None,
+    start: Start,
     progress: Progress | None,
 ) -> FitResult:
     """Fit all objects of one image.
@@ -93,10 +123,7 @@ def fit_image(
     samples : Samples
         At least one object stroke.
     options : FitOptions
-    previous : mapping of int to ImplicitShape
-        Shapes to continue from.
-    weights : mapping of str to float, optional
-        Blend of the evidence of an earlier fit.
+    start : Start
     progress : Progress, optional
 
     Returns
@@ -109,11 +136,11 @@ def fit_image(
     effort = Effort.for_objects(len(samples.objects), len(reader.shape))
     grid = Geometry(reader.shape, options.spacing, effort)
     evidence = Evidence(
-        reader, samples, source=options.source, spacing=options.spacing, weights=weights
+        reader, samples, source=options.source, spacing=options.spacing, weights=start.weights
     )
     tick("Weighing the evidence")
     solver = _solver(options, grid, tick)
-    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=previous)
+    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=start.shapes)
     items = fitter.run()
     tick("Checking the masks")
     part_overlaps(items, grid)
@@ -137,8 +164,15 @@ def fit_image(
             unsatisfied=unsatisfied,
             warnings=warnings,
             digest=fit_digest(samples, options),
+            strokes=_count_strokes(samples),
         ),
     )
+
+
+def _count_strokes(samples: Samples) -> dict[int, int]:
+    """Count the voxels painted with each label."""
+    labels, counts = np.unique(samples.ids, return_counts=True)
+    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 def fit_digest(samples: Samples, options: FitOptions) -> str:
@@ -223,14 +257,15 @@ def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke
     for label in np.unique(samples.ids[wrong]).tolist():
         mine = samples.ids == label
         strokes = _stroke_numbers(samples.coords[mine])
-        bad, values = wrong[mine], got[mine]
-        for number in np.unique(strokes[bad]).tolist():
-            here = bad & (strokes == number)
-            first = int(np.flatnonzero(here)[0])
-            position = tuple(int(i) for i in samples.coords[mine][first])
+        coords, values = samples.coords[mine][wrong[mine]], got[mine][wrong[mine]]
+        numbers = strokes[wrong[mine]]
+        # One pass over the voxels sorted by stroke: there may be very many strokes.
+        order = np.argsort(numbers, kind="stable")
+        for here in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
             main = int(Counter(values[here].tolist()).most_common(1)[0][0])
+            position = tuple(int(i) for i in coords[here[0]])
             out.append(
-                UnsatisfiedStroke(label=label, got=main, voxels=int(here.sum()), position=position)
+                UnsatisfiedStroke(label=label, got=main, voxels=len(here), position=position)
             )
     return sorted(out, key=lambda stroke: -stroke.voxels)
 

@@ -72,6 +72,8 @@ class FitReport:
         Advice for the user, in whole sentences.
     digest : str
         Tells the strokes and options of one fit from those of another.
+    strokes : mapping of int to int
+        Voxels painted with each label, that of the background too.
     """
 
     seconds: float = 0.0
@@ -80,6 +82,7 @@ class FitReport:
     unsatisfied: tuple[UnsatisfiedStroke, ...] = ()
     warnings: tuple[str, ...] = ()
     digest: str = ""
+    strokes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +133,7 @@ class FitResult:
         FileError
             If the disk is full or the file cannot be written.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         tensors: dict[str, NDArray[Any]] = {"labels": np.ascontiguousarray(self.labels)}
@@ -141,7 +145,13 @@ class FitResult:
                 tensors[f"shapes/{label}/{name}"] = np.ascontiguousarray(values)
         metadata = {"format": _FORMAT, "result": json.dumps(self._description())}
         with replace_file(Path(path), overwrite=True) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+            try:
+                save_file(tensors, temporary, metadata=metadata)
+            except SafetensorError as error:  # What a full disk becomes.
+                raise FileError(
+                    f"Cannot write '{path}': {error}. Free some space, or write to another disk. "
+                    "Nothing was changed."
+                ) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -153,6 +163,17 @@ class FitResult:
             If the file is missing, damaged or was not written by `save`.
         """
         tensors, description = _read(Path(path))
+        try:
+            return cls._built(tensors, description)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FileError(
+                f"'{path}' holds no complete fit result ({type(error).__name__}: {error}). It is "
+                "damaged or was edited; fit again and save it anew."
+            ) from error
+
+    @classmethod
+    def _built(cls, tensors: dict[str, NDArray[Any]], description: dict[str, Any]) -> Self:
+        """Put a result together from what was read."""
         return cls(
             labels=tensors["labels"],
             shapes=_shapes(description["shapes"], tensors),
@@ -224,5 +245,10 @@ def _report(values: dict[str, Any]) -> FitReport:
         for stroke in values["unsatisfied"]
     )
     return FitReport(
-        **{**values, "unsatisfied": tuple(strokes), "warnings": tuple(values["warnings"])}
+        **{
+            **values,
+            "unsatisfied": tuple(strokes),
+            "warnings": tuple(values["warnings"]),
+            "strokes": {int(k): int(n) for k, n in values.get("strokes", {}).items()},
+        }
     )

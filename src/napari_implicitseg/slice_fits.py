@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.fits import FitOptions, fit_digest, fit_image
+from napari_implicitseg.fits import FitOptions, Start, fit_digest, fit_image
 from napari_implicitseg.results import FitReport, FitResult
 from napari_implicitseg.shapes.base import box_extent
 from napari_implicitseg.shapes.certificate import Certificate, count_components, crop_box
@@ -42,17 +42,15 @@ def fit_slices(
     samples: Samples,
     options: FitOptions,
     *,
-    previous: Mapping[int, ImplicitShape],
-    weights: Mapping[str, float] | None,
+    warm_start: FitResult | None,
     progress: Progress | None,
-    earlier: Mapping[int, FitResult],
 ) -> FitResult:
     """Fit every slice that has object strokes; the others stay empty.
 
-    The parameters are those of `fit_image`, for a 3D image, and `earlier`, the
-    slices of an earlier fit of it: where neither strokes nor options have
-    changed since, its result is taken. Each slice needs its own strokes; a
-    guarantee holds in every slice, not across them.
+    The parameters are those of `fit_image`, for a 3D image, and `warm_start`,
+    an earlier fit of it: where neither strokes nor options have changed since,
+    its slices are taken. Each slice needs its own strokes; a guarantee holds in
+    every slice, not across them.
 
     Returns
     -------
@@ -77,14 +75,14 @@ def fit_slices(
     chosen = np.unique(samples.coords[~samples.is_background, 0]).tolist()
     for done, z in enumerate(chosen):
         strokes = samples.at_slice(z)
-        result = earlier.get(z)
+        earlier = _at_slice(warm_start, z)
+        result = earlier
         if result is None or not _is_current(result, strokes, flat):
             result = fit_image(
                 reader.at_slice(z),
                 strokes,
                 flat,
-                previous=_at_slice(previous, z),
-                weights=weights,
+                start=Start.of(earlier, strokes, flat.source),
                 progress=_part(progress, done, len(chosen)),
             )
         labels[z] = result.labels
@@ -122,14 +120,18 @@ def _is_current(result: FitResult, strokes: Samples, options: FitOptions) -> boo
     return options.source != "given" and result.report.digest == fit_digest(strokes, options)
 
 
-def _at_slice(previous: Mapping[int, ImplicitShape], z: int) -> dict[int, ImplicitShape]:
-    """Shapes of one slice of an earlier slice-by-slice fit."""
-    out = {}
-    for label, shape in previous.items():
-        if isinstance(shape, SliceStack) and str(z) in shape.slices:
-            part = shape.slices[str(z)]
-            out[label] = part
-    return out  # type: ignore[return-value]
+def _at_slice(stack: FitResult | None, z: int) -> FitResult | None:
+    """Find one slice of an earlier slice-by-slice fit; of one that was saved only the shapes."""
+    if stack is None:
+        return None
+    if z in stack.slices:
+        return stack.slices[z]
+    shapes = {
+        label: cast("ImplicitShape", shape.slices[str(z)])
+        for label, shape in stack.shapes.items()
+        if isinstance(shape, SliceStack) and str(z) in shape.slices
+    }
+    return replace(stack, shapes=shapes, report=FitReport()) if shapes else None
 
 
 def _part(progress: Progress | None, done: int, total: int) -> Progress | None:

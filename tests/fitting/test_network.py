@@ -79,7 +79,7 @@ def test_the_shape_has_the_level_that_was_trained(posed, draw, solver):
     _, p = scene(posed, draw)
     window = p.fit(solver(p, steps=5))[0].problem
     made = solver(p)
-    weights = made._initial(1)
+    weights = made._initial([network._ONSET])
     shape = made._shape(window, weights, 0)
     coords = torch.rand(50, 2, generator=torch.Generator().manual_seed(0)).double()
     white = torch.from_numpy(window.whitening(coords.numpy())).float()
@@ -89,7 +89,7 @@ def test_the_shape_has_the_level_that_was_trained(posed, draw, solver):
             shape.level(coords), network._SHARPNESS[1] * level.double(), rtol=1e-4, atol=1e-3
         )
         # And back again.
-        again = made._initial(1)
+        again = made._initial([network._ONSET])
         for parts in again.values():
             for tensor in parts:
                 tensor.zero_()
@@ -97,10 +97,11 @@ def test_the_shape_has_the_level_that_was_trained(posed, draw, solver):
         torch.testing.assert_close(network._level(again, white[None])[0], level)
 
 
+@pytest.mark.parametrize("onset", [0.0, network._ONSET])
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_the_start_is_about_a_ball(posed, draw, solver, ndim):
+def test_the_start_is_about_a_ball(posed, draw, solver, ndim, onset):
     _, p = scene(posed, draw, ndim)
-    weights = solver(p)._initial(1)
+    weights = solver(p)._initial([onset])
     directions = np.random.default_rng(0).normal(size=(500, ndim))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     radii = np.linspace(0.1, 5, 60)

@@ -7,6 +7,7 @@ import pytest
 from napari.layers import Labels
 
 from napari_implicitseg.widgets._accept import RESULTS, write_objects
+from napari_implicitseg.widgets._ledger import Ledger
 
 SHAPE = (40, 60)
 EVERYWHERE = [(slice(None), slice(None))]
@@ -14,8 +15,15 @@ EVERYWHERE = [(slice(None), slice(None))]
 
 @pytest.fixture
 def layer():
-    memory = {RESULTS: {"image": None, "ids": {}, "at": {}}}
-    return Labels(np.zeros(SHAPE, np.uint32), metadata=memory)
+    return results(SHAPE)
+
+
+def results(shape):
+    """Make an empty results layer."""
+    ledger = Ledger("image")
+    layer = Labels(np.zeros(shape, np.uint32), metadata={RESULTS: ledger})
+    ledger.watch(layer)
+    return layer
 
 
 def write(layer, objects, source="one", covers=EVERYWHERE):
@@ -111,9 +119,58 @@ def test_erased_objects_can_be_accepted_again(layer):
     assert (layer.data == 2).sum() == 36
 
 
+def test_what_was_drawn_after_an_undo_stays(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    layer.undo()
+    layer.data_setitem((np.array([3, 4]), np.array([3, 4])), 2)
+    accepted = write(layer, {2: np.s_[20:28, 20:28]})
+    assert (layer.data[[3, 4], [3, 4]] == 2).all()
+    assert (layer.data == 2).sum() == 2 + 64
+    assert accepted.kept == 0
+
+
+def test_an_accept_undone_and_redone_can_be_replaced(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    write(layer, {2: np.s_[4:10, 4:10]})
+    layer.undo()
+    # The first accept stands again, and gives way.
+    write(layer, {2: np.s_[20:26, 20:26]})
+    assert not layer.data[2:10, 2:10].any()
+    layer.undo()
+    layer.redo()
+    write(layer, {2: np.s_[30:36, 30:36]})
+    assert (layer.data == 2).sum() == 36
+    assert (layer.data[30:36, 30:36] == 2).all()
+
+
+def test_accepting_the_same_again_is_no_step_of_its_own(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    layer.data_setitem((np.array([30]), np.array([30])), 9)
+    write(layer, {2: np.s_[2:8, 2:8]})
+    layer.undo()  # What was drawn; the mask stays ours.
+    assert layer.data[30, 30] == 0
+    write(layer, {2: np.s_[4:10, 4:10]})
+    assert (layer.data == 2).sum() == 36
+
+
+def test_accepts_beyond_the_undo_history_are_still_replaced(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    for i in range(layer._history_limit + 5):
+        layer.data_setitem((np.array([39]), np.array([0])), i % 2 + 5)
+    write(layer, {2: np.s_[4:10, 4:10]})
+    assert (layer.data == 2).sum() == 36
+
+
+def test_a_narrower_layer_gets_ids_it_can_hold(layer):
+    write(layer, {2: np.s_[2:8, 2:8]})
+    layer.data = layer.data.astype(np.uint8)
+    accepted = write(layer, {300: np.s_[20:28, 20:28]})
+    assert accepted.ids == {300: 3}
+    assert (layer.data == 3).sum() == 64
+
+
 def test_volumes_are_written_too():
-    memory = {RESULTS: {"image": None, "ids": {}, "at": {}}}
-    layer = Labels(np.zeros((4, 10, 12), np.uint32), metadata=memory)
+    layer = results((4, 10, 12))
     coords = tuple(np.indices((2, 3, 4)).reshape(3, -1) + 1)
     write_objects(layer, coords, np.full(24, 6), "one", [(slice(None),) * 3])
     assert (layer.data[1:3, 1:4, 1:5] == 6).all()

@@ -66,7 +66,7 @@ def progress_bar() -> Iterator[Progress | None]:
 
     The bar appears only when the work takes longer than half a second.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     bar = _LateBar()

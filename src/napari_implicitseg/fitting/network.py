@@ -37,6 +37,11 @@ _WARM_SHARE = 0.4
 _NOISE = 0.05
 # Radius of the ball the network starts as, in whitened units.
 _RADIUS = 2.0
+# Where the half-waves of the start begin, as a share of the radius: near the
+# border each direction has a face of its own there, and corners come out soon.
+_ONSET = 0.85
+# Directions over which the gain of the start is averaged.
+_PROBES = 500
 
 
 class NetworkSolver:
@@ -92,11 +97,13 @@ class NetworkSolver:
             Loss of every step, per object.
         """
         points = [gather(p, p.fine, self._grid.effort.sharp) for p in problems]
-        weights = self._initial(len(problems))
-        for row, shape in enumerate(previous):
-            if shape is not None:
+        lacking = [bool((p.boost > 1).any()) for p in problems]
+        missed = any(lacking)
+        # Only the slope of a cone reaches strokes far out that an earlier fit missed.
+        weights = self._initial([0.0 if far else _ONSET for far in lacking])
+        for row, (shape, far) in enumerate(zip(previous, lacking, strict=True)):
+            if shape is not None and not far:
                 _insert(weights, row, shape)
-        missed = any((p.boost > 1).any() for p in problems)
         fresh = missed or any(shape is None for shape in previous)
         begin = 0.0 if fresh else 1 - _WARM_SHARE
         first = _SOFT_SHARPNESS if missed else _SHARPNESS[0]
@@ -106,12 +113,24 @@ class NetworkSolver:
             losses = self._descend(weights, batch, begin, first)
         return [self._shape(p, weights, row) for row, p in enumerate(problems)], losses
 
-    def _initial(self, batch: int) -> dict[str, list[Tensor]]:
-        """Weights of about ``|y| - radius``: the mean of half-waves over all directions.
+    def _initial(self, onsets: Sequence[float]) -> dict[str, list[Tensor]]:
+        """Weights of about ``|y| - radius`` near the border, one row per onset.
 
-        Hidden weights are kept times the width, so that a gradient step is as
-        small a share of them as of the others.
+        They are the mean of half-waves in all directions that begin at the
+        onset. Hidden weights are kept times the width, so that a gradient step
+        is as small a share of them as of the others.
         """
+        made = {onset: self._ball(onset) for onset in set(onsets)}
+        return {
+            name: [
+                torch.stack(parts).to(self._device).requires_grad_()
+                for parts in zip(*(made[onset][name] for onset in onsets), strict=True)
+            ]
+            for name in ("hidden", "skip", "bias")
+        }
+
+    def _ball(self, onset: float) -> dict[str, list[Tensor]]:
+        """Weights of one network that is a ball of `_RADIUS`."""
         layers, width, ndim = self._config.layers, self._config.width, len(self._grid.shape)
         generator = torch.Generator().manual_seed(self._seed)
 
@@ -119,21 +138,19 @@ class NetworkSolver:
             return _NOISE * torch.randn(shape, generator=generator)
 
         directions = torch.from_numpy(spread_directions(width, ndim)).float()
-        gain = math.pi if ndim == 2 else 4.0
+        probes = torch.from_numpy(spread_directions(_PROBES, ndim)).float()
+        cosines = probes @ directions.T
+        beyond = torch.relu(cosines - onset)
+        gain = 1 / float((cosines * (beyond > 0)).mean())
         hidden = [
             gain ** (i == 0) * (1 + noise(width if i < layers - 1 else 1, width))
             for i in range(layers)
         ]
         skip = [directions, *(noise(width if i < layers - 1 else 1, ndim) for i in range(layers))]
         bias = [torch.zeros(width if i < layers else 1) for i in range(layers + 1)]
-        bias[-1] -= _RADIUS
-        weights = {"hidden": hidden, "skip": skip, "bias": bias}
-        return {
-            name: [
-                t.expand(batch, *t.shape).clone().to(self._device).requires_grad_() for t in parts
-            ]
-            for name, parts in weights.items()
-        }
+        bias[0] -= onset * _RADIUS
+        bias[-1] -= gain * _RADIUS * float(beyond.mean())
+        return {"hidden": hidden, "skip": skip, "bias": bias}
 
     def _descend(
         self, weights: dict[str, list[Tensor]], points: PointBatch, begin: float, soft: float

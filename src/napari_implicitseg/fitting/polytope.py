@@ -205,7 +205,9 @@ def _push(
     if (own & missed).any():
         np.maximum(offsets, along[own & missed].max(axis=0) + _CLEARANCE, out=offsets)
     kept = along[own].max(axis=0) if own.any() else np.full_like(offsets, -np.inf)
+    # A stroke within the object's own can never be got past; one that is out stays out.
     wrong = along[~own & missed]
+    wrong = wrong[(wrong > kept).any(axis=1)]
     for _ in range(2 * len(offsets)):
         inside = wrong[(wrong < offsets).all(axis=1)]
         # Planes that can be moved past a stroke without taking away any of the object's.
@@ -214,6 +216,7 @@ def _push(
         if not reachable.any():
             break
         inside, cut = inside[reachable], cut[reachable]
+        wrong = inside
         # The deepest stroke first, by the plane that takes the least away.
         deepest = int(np.argmax((offsets - inside).min(axis=1)))
         plane = int(cut[deepest].argmin())

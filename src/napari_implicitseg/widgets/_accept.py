@@ -16,6 +16,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._ledger import Ledger
 from napari_implicitseg.widgets._preview import insert_below
 
 if TYPE_CHECKING:
@@ -25,29 +26,34 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
     from numpy.typing import NDArray
 
+    from napari_implicitseg.widgets._ledger import Voxels
+
 __all__ = ["RESULTS", "Accepted", "results_layer", "write_objects"]
 
 RESULTS = "napari_implicitseg:accepted"
-"""Key of `layer.metadata` under which a results layer remembers what was written."""
+"""Key of `layer.metadata` under which a results layer keeps its `Ledger`."""
 
 
 def results_layer(viewer: ViewerModel, image: Image, scribbles: Labels, *, below: Layer) -> Labels:
     """Find the layer that accepted objects of an image go to; add it if there is none."""
-    shape = scribbles.data.shape
+    shape, level = scribbles.data.shape, _layers.level_matching(image, scribbles)
     for layer in viewer.layers:
         if (
             isinstance(layer, Labels)
             and RESULTS in layer.metadata
-            and layer.metadata[RESULTS]["image"] == image.unique_id
+            and layer.metadata[RESULTS].image == image.unique_id
             and layer.data.shape == shape
         ):
+            _layers.align(layer, image, level)
             return layer
+    ledger = Ledger(image.unique_id)
     layer = Labels(
         np.zeros(shape, np.uint32),
         name=f"{image.name} masks",
-        metadata={RESULTS: {"image": image.unique_id, "ids": {}, "at": {}}},
-        **_layers.like(image, _layers.level_matching(image, scribbles)),
+        metadata={RESULTS: ledger},
+        **_layers.like(image, level),
     )
+    ledger.watch(layer)
     insert_below(viewer, layer, below)
     return layer
 
@@ -80,8 +86,8 @@ def write_objects(
     Parameters
     ----------
     layer : Labels
-        The results layer; `layer.metadata[RESULTS]`, with entries `ids` and `at`,
-        remembers what was written.
+        The results layer; the ledger in `layer.metadata[RESULTS]` remembers what
+        was written.
     coords : tuple of ndarray
         Array indices of the objects' voxels.
     labels : ndarray of integer
@@ -98,7 +104,8 @@ def write_objects(
         free one.
     """
     data = np.asarray(layer.data)
-    memory: dict[int, NDArray[np.intp]] = layer.metadata[RESULTS]["at"]
+    ledger: Ledger = layer.metadata[RESULTS]
+    memory = ledger.voxels()
     ids = _choose_ids(layer, data, labels, source)
     flat = np.ravel_multi_index(coords, data.shape)
     wanted = np.zeros(labels.shape, np.int64)
@@ -108,14 +115,12 @@ def write_objects(
     free = (current == 0) | _still_ours(flat, current, memory)
     kept = int((~free & (current != wanted)).sum())
     old = _old_voxels(data, ids, memory, flat, covers)
-    where = np.concatenate([flat[free], old])
-    values = np.concatenate([wanted[free], np.zeros(len(old), np.int64)])
-    with layer.block_history():
+    where = np.concatenate([flat[free], *old.values()])
+    values = np.zeros(len(where), np.int64)
+    values[: int(free.sum())] = wanted[free]
+    wrote = {result: np.sort(flat[free & (wanted == result)]) for result in ids.values()}
+    with ledger.step(layer, wrote, old):
         layer.data_setitem(np.unravel_index(where, data.shape), values.astype(layer.data.dtype))
-    for result in ids.values():
-        mine = flat[free & (wanted == result)]
-        rest = np.setdiff1d(memory.get(result, mine[:0]), old)
-        memory[result] = np.union1d(rest, mine)
     return Accepted(ids, kept)
 
 
@@ -123,18 +128,21 @@ def _choose_ids(
     layer: Labels, data: NDArray[Any], labels: NDArray[np.integer[Any]], source: Hashable
 ) -> dict[int, int]:
     """Give each object its id in the results layer."""
-    known: dict[tuple[Hashable, int], int] = layer.metadata[RESULTS]["ids"]
+    known = layer.metadata[RESULTS].ids
     # bincount of a whole layer would be slow; the ids in use are few.
     used = set(np.unique(data[data != 0]).tolist()) | set(known.values())
     chosen: dict[int, int] = {}
+    most = int(np.iinfo(layer.data.dtype).max)
     for label in np.unique(labels).tolist():
-        if (source, label) not in known and label not in used:
+        if (source, label) not in known and label not in used and label <= most:
             known[source, label] = label
             used.add(label)
         chosen[label] = known.get((source, label), 0)
+        if chosen[label] > most:  # The layer was converted to a narrower dtype.
+            chosen[label] = 0
     for label in [label for label, result in chosen.items() if result == 0]:
         fresh = max(used) + 1
-        if fresh > np.iinfo(layer.data.dtype).max:
+        if fresh > most:
             fresh = next(i for i in itertools.count(2) if i not in used)
         known[source, label] = chosen[label] = fresh
         used.add(fresh)
@@ -142,7 +150,7 @@ def _choose_ids(
 
 
 def _still_ours(
-    flat: NDArray[np.intp], current: NDArray[np.int64], memory: dict[int, NDArray[np.intp]]
+    flat: NDArray[np.intp], current: NDArray[np.int64], memory: Voxels
 ) -> NDArray[np.bool_]:
     """Whether each voxel holds what an earlier accept wrote there."""
     ours = np.zeros(flat.shape, bool)
@@ -156,23 +164,30 @@ def _still_ours(
 def _old_voxels(
     data: NDArray[Any],
     ids: dict[int, int],
-    memory: dict[int, NDArray[np.intp]],
+    memory: Voxels,
     flat: NDArray[np.intp],
     covers: Sequence[tuple[slice, ...]],
-) -> NDArray[np.intp]:
+) -> Voxels:
     """Return voxels an earlier accept of the same objects wrote and the new masks leave."""
-    parts = [np.empty(0, np.intp)]
+    old: Voxels = {}
     for result in ids.values():
-        before = memory.get(result, parts[0])
+        before = memory.get(result, np.empty(0, np.intp))
         still = before[data.reshape(-1)[before] == result]
-        parts.append(np.setdiff1d(still, flat))
-    old = np.concatenate(parts)
-    at = np.unravel_index(old, data.shape)
-    inside = np.zeros(old.shape, bool)
+        left = np.setdiff1d(still, flat)
+        old[result] = left[_covered(left, data.shape, covers)]
+    return old
+
+
+def _covered(
+    flat: NDArray[np.intp], shape: tuple[int, ...], covers: Sequence[tuple[slice, ...]]
+) -> NDArray[np.bool_]:
+    """Whether each voxel lies in one of the boxes."""
+    at = np.unravel_index(flat, shape)
+    inside = np.zeros(flat.shape, bool)
     for cover in covers:
-        here = np.ones(old.shape, bool)
-        for position, part, size in zip(at, cover, data.shape, strict=True):
+        here = np.ones(flat.shape, bool)
+        for position, part, size in zip(at, cover, shape, strict=True):
             low, high, _ = part.indices(size)
             here &= (position >= low) & (position < high)
         inside |= here
-    return old[inside]
+    return inside

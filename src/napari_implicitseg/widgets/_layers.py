@@ -177,6 +177,13 @@ def like(image: Image, level: int = 0) -> dict[str, Any]:
     }
 
 
+def align(layer: Layer, image: Image, level: int = 0) -> None:
+    """Move a layer to where a level of an image lies now, if that was moved or calibrated."""
+    for name, value in like(image, level).items():
+        if not np.array_equal(getattr(layer, name), value):
+            setattr(layer, name, value)
+
+
 def size_unit(layer: Layer, axes: Sequence[int]) -> str:
     """Return the unit of an area or volume in a layer, for a person to read."""
     units = {f"{layer.units[a]:~P}" for a in axes}

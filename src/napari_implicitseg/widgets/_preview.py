@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from numpy.typing import DTypeLike, NDArray
 
+    from napari_implicitseg.widgets._layers import Region
     from napari_implicitseg.widgets._scribble_fit import Outcome
 
 __all__ = ["Index", "Preview", "insert_below"]
@@ -63,9 +64,11 @@ class Preview:
         layer.refresh(extent=False, thumbnail=False, highlight=False)
 
     def ensure(self, image: Image, scribbles: Labels, dtype: DTypeLike = np.uint16) -> Labels:
-        """Return the layer, made if it is not there or cannot hold the ids."""
+        """Return the layer where the image lies, made if it is not there or cannot hold the ids."""
         old = self.layer
+        level = _layers.level_matching(image, scribbles)
         if old is not None and np.can_cast(dtype, old.data.dtype):
+            _layers.align(old, image, level)
             return old
         data = np.zeros(scribbles.data.shape, dtype)
         if old is not None:
@@ -76,7 +79,7 @@ class Preview:
             name=f"{image.name} preview",
             opacity=0.45,
             metadata={HIDDEN_FROM_CHOICES: True},
-            **_layers.like(image, _layers.level_matching(image, scribbles)),
+            **_layers.like(image, level),
         )
         insert_below(self._viewer, layer, scribbles)
         layer.editable = False
@@ -100,10 +103,13 @@ class Preview:
             return (), np.empty(0, np.uint16)
         return tuple(np.concatenate(found, axis=1)), np.concatenate(ids)
 
+    def regions(self) -> list[Region]:
+        """Return the regions with outcomes not accepted yet."""
+        return [self.outcomes[index].request.region for index in self._pending]
+
     def covers(self) -> list[tuple[slice, ...]]:
         """Return the parts of the image that the pending outcomes speak of."""
-        regions = [self.outcomes[index].request.region for index in self._pending]
-        return [region.place((slice(None),) * len(region.axes)) for region in regions]
+        return [region.place((slice(None),) * len(region.axes)) for region in self.regions()]
 
     def clear(self) -> None:
         """Empty the layer once its objects are in the results layer."""

@@ -64,7 +64,11 @@ def region_shown(viewer: ViewerModel, scribbles: Labels, scope: str) -> Region:
 
 
 def build_request(
-    viewer: ViewerModel, inputs: Inputs, outcomes: Mapping[Index, Outcome], version: int
+    viewer: ViewerModel,
+    inputs: Inputs,
+    outcomes: Mapping[Index, Outcome],
+    version: int,
+    region: Region | None = None,
 ) -> FitRequest | None:
     """Gather what a fit needs.
 
@@ -76,6 +80,8 @@ def build_request(
         Earlier fits, to start from where they fit.
     version : int
         Which state of the strokes this is.
+    region : Region, optional
+        What to fit; the region shown by default.
 
     Returns
     -------
@@ -91,7 +97,7 @@ def build_request(
     if image is None or scribbles is None:
         return None
     level = _layers.level_matching(image, scribbles)
-    region = region_shown(viewer, scribbles, inputs.scope)
+    region = region or region_shown(viewer, scribbles, inputs.scope)
     labels = region.take(scribbles.data)
     if isinstance(labels, np.ndarray) and labels.size <= WATCHED_VOXELS:
         # Larger ones go as they are: any further stroke makes this fit stale.

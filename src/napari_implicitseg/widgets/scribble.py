@@ -321,8 +321,13 @@ class ScribbleWidget(DockedWidget):
         ]
         choices: list[tuple[str, object]] = [(text, name) for name, text in EVIDENCE.items()]
         choices += [(f"Probability: {layer.name}", layer) for layer in others]
-        # Keeps the choice, or says that it has changed.
-        self.evidence_box.choices = choices
+        chosen = self.evidence_box.value
+        with self.evidence_box.changed.blocked():
+            self.evidence_box.choices = choices
+            # magicgui keeps a choice by its text, but a layer may have been renamed.
+            if any(value is chosen for _, value in choices):
+                self.evidence_box.value = chosen
+        self._inputs_changed()
 
     def _suits_as_scribbles(self, layer: Layer) -> bool:
         """Whether a Labels layer may be taken as scribbles unasked."""

@@ -17,6 +17,7 @@ from psygnal import Signal
 from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import results_layer, write_objects
+from napari_implicitseg.widgets._advice import advise
 from napari_implicitseg.widgets._preview import Preview
 from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest, Outcome
 from napari_implicitseg.widgets._scribble_inputs import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg.widgets._accept import Accepted
+    from napari_implicitseg.widgets._layers import Region
     from napari_implicitseg.widgets._preview import Index
 
 __all__ = ["ScribbleSession"]
@@ -82,6 +84,8 @@ class ScribbleSession:
         self._accept_next = False
         self.preview = Preview(viewer)
         self._asked: dict[Index, NDArray[Any]] = {}
+        # Fits asked for whose outcome has not come: moving to another slice must not lose one.
+        self._owed: dict[Index, FitRequest] = {}
         self._asked_version = -1
         self._history = (0, 0)
 
@@ -159,13 +163,13 @@ class ScribbleSession:
         if self._is_due:
             self.strokes_changed()
 
-    def fit(self) -> None:
-        """Ask for a fit of the strokes as they are now."""
+    def fit(self, region: Region | None = None) -> None:
+        """Ask for a fit of the strokes as they are now, by default of the region shown."""
         self._is_due = False
         self._cancel()
         try:
             outcomes = self.preview.outcomes
-            request = build_request(self.viewer, self.inputs, outcomes, self._version)
+            request = build_request(self.viewer, self.inputs, outcomes, self._version, region)
         except ImplicitSegError as error:
             self._accept_next = False
             self.refused.emit(error)
@@ -176,21 +180,42 @@ class ScribbleSession:
         self._asked_version = request.version
         if isinstance(request.labels, np.ndarray):
             self._asked[request.region.index] = request.labels
+        self._owed[request.region.index] = request
         self._submit(request.run)
 
     def receive(self, outcome: Outcome) -> None:
         """Show what a fit came to; called in the main thread."""
         if not self._is_current(outcome.request):
             return
-        self._fitted_version = outcome.request.version
+        del self._owed[outcome.request.region.index]
         image, scribbles = self.inputs.image, self.inputs.scribbles
         if image is not None and scribbles is not None:
             self.preview.show(outcome, image, scribbles)
-        self.fitted.emit(outcome)
+            shown = region_shown(self.viewer, scribbles, self.inputs.scope)
+            if outcome.request.region.index == shown.index:
+                self.fitted.emit(outcome)
+        if self._owed:
+            self._submit(next(iter(self._owed.values())).run)
+            return
+        self._fitted_version = self._asked_version
         if self._accept_next:
             self.accept()
         else:
             self.tell()
+
+    def _fit_changed_elsewhere(self) -> int:
+        """Ask for fits of the slices not shown whose strokes were undone; return how many."""
+        scribbles = self.inputs.scribbles
+        stale = [
+            region
+            for region in self.preview.regions()
+            if scribbles is not None
+            and region.index in self._asked
+            and not _same(self._asked[region.index], region.take(scribbles.data))
+        ]
+        for region in stale:
+            self.fit(region)
+        return len(stale)
 
     def stop(self) -> None:
         """Cancel the fit that runs, or note that it failed."""
@@ -198,6 +223,7 @@ class ScribbleSession:
         self._cancel()
         self._accept_next = False
         self._asked_version = -1
+        self._owed.clear()
 
     def accept(self) -> Accepted | None:
         """Write the objects shown to the results layer, after a fit if one is due.
@@ -218,7 +244,9 @@ class ScribbleSession:
             if self._asked_version != self._version:
                 self.fit()
             return None
-        self._accept_next = False
+        self._accept_next = bool(self._fit_changed_elsewhere())
+        if self._accept_next:
+            return None
         coords, labels = self.preview.pending()
         if scribbles is None or not labels.size:
             raise InputError(
@@ -260,12 +288,20 @@ class ScribbleSession:
         self._accept_next = False
         self._fitted_version = self._asked_version = -1
         self._asked.clear()
+        self._owed.clear()
         self.preview.drop()
         self.fitted.emit(None)
 
     def tell(self, event: object = None) -> None:
         """Say what the user can do now."""
-        self.told.emit(self._advice())
+        scribbles = self.inputs.scribbles
+        painted: tuple[int, ...] = ()
+        if scribbles is not None:
+            region = region_shown(self.viewer, scribbles, self.inputs.scope)
+            outcome = self.preview.outcomes.get(region.index)
+            painted = outcome.painted if outcome is not None else painted
+        waits = self._fitted_version != self._version and not self.live
+        self.told.emit(advise(self.inputs, painted, waits=waits))
 
     # Inside -------------------------------------------------------------------
 
@@ -281,33 +317,7 @@ class ScribbleSession:
         """Whether a request still speaks of the layers and strokes there are."""
         i = self.inputs
         there = all(x is not None and x in self.viewer.layers for x in (i.image, i.scribbles))
-        return there and request.version == self._version
-
-    def _advice(self) -> str:
-        """Say what the user can do now."""
-        image, scribbles = self.inputs.image, self.inputs.scribbles
-        if image is None:
-            return "Open an image, or try File > Open Sample > Implicit segmentation."
-        if scribbles is None:
-            return 'Press "New scribbles" and paint on the image.'
-        region = region_shown(self.viewer, scribbles, self.inputs.scope)
-        outcome = self.preview.outcomes.get(region.index)
-        painted = outcome.painted if outcome is not None else ()
-        if not painted:
-            return (
-                f"Paint one stroke of background (label {BACKGROUND}) outside all objects, then "
-                "press N and paint one stroke inside the first object."
-            )
-        objects = [i for i in painted if i != BACKGROUND]
-        if not objects:
-            if scribbles.selected_label > BACKGROUND:
-                return f"Now paint one stroke inside the object (label {scribbles.selected_label})."
-            return "Background is set. Press N, then paint one stroke inside the first object."
-        if self._fitted_version != self._version and not self.live:
-            return "The strokes have changed. Press Fit, or turn Live on."
-        if scribbles.selected_label not in (*objects, BACKGROUND, 0):
-            return f"Paint one stroke inside the next object (label {scribbles.selected_label})."
-        return "Correct with further strokes, press N for the next object, or K to accept."
+        return there and self._owed.get(request.region.index) is request
 
     # Watching the layers ------------------------------------------------------
 
@@ -360,6 +370,9 @@ class ScribbleSession:
         scribbles = self.inputs.scribbles
         if scribbles is None:
             return
+        preview = self.preview.layer
+        if preview is not None and preview.data.shape != scribbles.data.shape:
+            self.drop_preview()  # Its boxes speak of an array of another shape.
         region = region_shown(self.viewer, scribbles, self.inputs.scope)
         now = region.take(scribbles.data)
         if isinstance(now, np.ndarray) and now.size <= WATCHED_VOXELS:
