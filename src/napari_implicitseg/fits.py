@@ -68,11 +68,14 @@ class Start:
     Attributes
     ----------
     shapes : mapping of int to ImplicitShape
+    levels : mapping of int to float
+        Level of the evidence that each shape was fitted at.
     weights : mapping of str to float or None
         Blend of the evidence; found anew if None.
     """
 
     shapes: Mapping[int, ImplicitShape] = field(default_factory=dict)
+    levels: Mapping[int, float] = field(default_factory=dict)
     weights: Mapping[str, float] | None = None
 
     @classmethod
@@ -89,7 +92,11 @@ class Start:
             return cls()
         weights = dict(earlier.report.evidence_weights)
         known = source == "auto" and set(weights) == {"histogram", "geodesic"}
-        return cls(shapes=earlier.shapes, weights=weights if known else None)
+        return cls(
+            shapes=earlier.shapes,
+            levels=earlier.report.levels,
+            weights=weights if known else None,
+        )
 
 
 class _Ticker:
@@ -140,7 +147,9 @@ def fit_image(
     )
     tick("Weighing the evidence")
     solver = _solver(options, grid, tick)
-    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=start.shapes)
+    fitter = Fitter(
+        evidence, samples, grid=grid, solver=solver, previous=start.shapes, levels=start.levels
+    )
     items = fitter.run()
     tick("Checking the masks")
     part_overlaps(items, grid)
@@ -165,6 +174,7 @@ def fit_image(
             warnings=warnings,
             digest=fit_digest(samples, options),
             strokes=_count_strokes(samples),
+            levels={item.label: item.problem.level for item in items},
         ),
     )
 

@@ -74,6 +74,9 @@ class FitReport:
         Tells the strokes and options of one fit from those of another.
     strokes : mapping of int to int
         Voxels painted with each label, that of the background too.
+    levels : mapping of int to float
+        Log odds from which on the evidence counted as each object's: 0, or more
+        where its strokes reached a clump of its kind.
     """
 
     seconds: float = 0.0
@@ -83,6 +86,7 @@ class FitReport:
     warnings: tuple[str, ...] = ()
     digest: str = ""
     strokes: Mapping[int, int] = field(default_factory=dict)
+    levels: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,5 +254,6 @@ def _report(values: dict[str, Any]) -> FitReport:
             "unsatisfied": tuple(strokes),
             "warnings": tuple(values["warnings"]),
             "strokes": {int(k): int(n) for k, n in values.get("strokes", {}).items()},
+            "levels": {int(k): float(v) for k, v in values.get("levels", {}).items()},
         }
     )

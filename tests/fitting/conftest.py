@@ -10,6 +10,7 @@ import torch
 
 from napari_implicitseg.features import Reader
 from napari_implicitseg.fitting.problem import Effort, Geometry
+from napari_implicitseg.fitting.reach import Scout
 from napari_implicitseg.fitting.sequential import Fitter
 from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.scribbles import read_scribbles
@@ -28,6 +29,10 @@ class Posed:
             Reader.of_probability(probability), self.samples, source="given", spacing=self.spacing
         )
 
+    def reach(self, label, window):
+        """What strokes reach in a window, at even odds."""
+        return Scout(self.evidence, self.samples, self.grid).at(label, window, 0.0)
+
     def fit(self, solver, **previous):
         """Fit all objects with a solver class's instance made for this grid."""
         fitter = Fitter(
@@ -36,6 +41,7 @@ class Posed:
             grid=self.grid,
             solver=solver,
             previous=previous.get("previous", {}),
+            levels={},
         )
         return fitter.run()
 

@@ -80,7 +80,7 @@ def problem(posed, draw):
     truth = draw.ellipsoid((90, 100), (45, 50), (25, 18))
     p = posed(np.where(truth, 0.9, 0.2), draw.strokes((90, 100), (45, 50)))
     window = window_around(np.array([20.0, 32.0]), np.array([70.0, 68.0]), p.grid)
-    return pose(2, window, p.evidence, p.samples, p.grid)
+    return pose(p.reach(2, window), p.evidence, p.samples, p.grid)
 
 
 @pytest.mark.parametrize("most", [40, 500, 10**6])

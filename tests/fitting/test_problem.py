@@ -127,7 +127,7 @@ def two(posed, draw):
 
 def posed_cells(p):
     window = Window((0, 0), (100, 160), (2, 2))
-    problem = pose(2, window, p.evidence, p.samples, p.grid)
+    problem = pose(p.reach(2, window), p.evidence, p.samples, p.grid)
     return (
         problem,
         problem.cells.target.reshape(window.shape),
@@ -164,6 +164,6 @@ def test_strokes_against_the_evidence_still_make_a_problem(posed, draw):
     """Where the map says background all over, the stroke itself is the core."""
     p = posed(np.full((40, 40), 0.1), draw.strokes((40, 40), (20, 20)))
     window = window_around(np.array([18.0, 15.0]), np.array([22.0, 25.0]), p.grid)
-    problem = pose(2, window, p.evidence, p.samples, p.grid)
+    problem = pose(p.reach(2, window), p.evidence, p.samples, p.grid)
     assert problem.core.sum() == 7
     assert np.isfinite(problem.whitening.matrix).all()

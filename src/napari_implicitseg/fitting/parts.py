@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["own_part", "stroke_component"]
+__all__ = ["at_level", "own_part", "stroke_component"]
 
 # A neck narrower than this share of the object's inscribed radius is a cut.
 NECK = 0.75
 # Ups and downs of the depth along a ridge, in cells.
 _RIPPLE = 0.5
+
+
+def at_level(probability: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+    """Take log odds off a probability, so that less of it is above one half."""
+    if level == 0:
+        return probability
+    odds = probability / np.maximum(1 - probability, np.float32(1e-6)) * np.float32(np.exp(-level))
+    return np.asarray(odds / (1 + odds), np.float32)
 
 
 def stroke_component(mask: BoolArray, cells: NDArray[np.int64]) -> BoolArray:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
 
 from napari_implicitseg.features import Window, window_step
-from napari_implicitseg.fitting.parts import own_part, stroke_component
+from napari_implicitseg.fitting.parts import at_level
 from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.shapes.base import box_extent
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.fitting.reach import Reach
     from napari_implicitseg.predictors.evidence import Evidence
     from napari_implicitseg.scribbles import Samples
 
@@ -25,7 +25,6 @@ __all__ = [
     "Effort",
     "Geometry",
     "Problem",
-    "first_look",
     "pose",
     "touches_border",
     "window_around",
@@ -133,6 +132,8 @@ class Problem:
     grid : Geometry
     cells, fine : Cells
         The same box in coarse and in fine cells.
+    level : float
+        Log odds from which on the evidence counts as the object's.
     probability : ndarray of float32, shape fine.window.shape
     core : ndarray of bool, shape cells.window.shape
         Cells the strokes reach: where a fit starts.
@@ -149,6 +150,7 @@ class Problem:
     grid: Geometry
     cells: Cells
     fine: Cells
+    level: float
     probability: NDArray[np.float32]
     core: BoolArray
     voxels: NDArray[np.int64]
@@ -203,26 +205,28 @@ def touches_border(mask: BoolArray, window: Window, grid: Geometry) -> bool:
     return False
 
 
-def pose(
-    label: int, window: Window, evidence: Evidence, samples: Samples, grid: Geometry
-) -> Problem:
-    """Collect what the evidence says about one object in one window."""
+def pose(reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry) -> Problem:
+    """Collect what the evidence says about an object around what its strokes reach."""
+    window = reach.window
     finer = window_step(
         tuple(b - a for a, b in zip(window.start, window.stop, strict=True)),
         grid.spacing,
         grid.effort.fine,
     )
     fine = Window(window.start, window.stop, finer)
-    probability, closer = evidence.refined(label, window, fine)
+    probability, closer = (
+        at_level(p, reach.level) for p in evidence.refined(reach.label, window, fine)
+    )
     inside = samples.inside(window.start, window.stop)
-    voxels, own = samples.coords[inside], samples.ids[inside] == label
-    component, core = _reached(probability, window, window.cells(voxels[own]), grid)
+    voxels, own = samples.coords[inside], samples.ids[inside] == reach.label
+    component, core = reach.component, reach.core
     centres = grid.cell_centres(window, core)
     return Problem(
-        label=label,
+        label=reach.label,
         grid=grid,
         cells=_cells(window, probability, component, core),
         fine=_cells(fine, closer, component[window.cells_of(fine)], core[window.cells_of(fine)]),
+        level=reach.level,
         probability=closer,
         core=core,
         voxels=voxels,
@@ -230,25 +234,6 @@ def pose(
         boost=np.ones(len(own), np.float32),
         whitening=Whitening.of(centres, float(grid.pitch.max()) / 2),
     )
-
-
-def first_look(
-    label: int, window: Window, evidence: Evidence, samples: Samples, grid: Geometry
-) -> BoolArray:
-    """Cells of a window that the evidence gives to an object, holes filled."""
-    inside = samples.inside(window.start, window.stop)
-    strokes = window.cells(samples.coords[inside][samples.ids[inside] == label])
-    _, core = _reached(evidence.probability(label, window), window, strokes, grid)
-    return np.asarray(ndimage.binary_fill_holes(core))
-
-
-def _reached(
-    probability: NDArray[np.float32], window: Window, strokes: NDArray[np.int64], grid: Geometry
-) -> tuple[BoolArray, BoolArray]:
-    """Likely cells that hang together with stroke cells (N, D), and those before any neck."""
-    likely = ndimage.gaussian_filter(probability, 0.7) > 0.5
-    component = stroke_component(likely, strokes)
-    return component, own_part(component, strokes, tuple((grid.pitch * window.step).tolist()))
 
 
 def _cells(

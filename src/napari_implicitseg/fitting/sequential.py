@@ -9,13 +9,8 @@ import numpy as np
 import torch
 
 from napari_implicitseg.fitting.parts import stroke_component
-from napari_implicitseg.fitting.problem import (
-    Problem,
-    first_look,
-    pose,
-    touches_border,
-    window_around,
-)
+from napari_implicitseg.fitting.problem import Problem, pose, touches_border, window_around
+from napari_implicitseg.fitting.reach import Scout
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 if TYPE_CHECKING:
@@ -99,6 +94,8 @@ class Fitter:
     solver : Solver
     previous : mapping of int to ImplicitShape
         Shapes of an earlier fit to continue from.
+    levels : mapping of int to float
+        Levels of the evidence that fit used.
     """
 
     def __init__(
@@ -109,12 +106,15 @@ class Fitter:
         grid: Geometry,
         solver: Solver,
         previous: Mapping[int, ImplicitShape],
+        levels: Mapping[int, float],
     ) -> None:
         self._evidence = evidence
         self._samples = samples
         self._grid = grid
         self._solver = solver
         self._previous = previous
+        self._levels = levels
+        self._scout = Scout(evidence, samples, grid)
 
     def run(self) -> list[Fitted]:
         """Fit every object, look further where a mask reaches the edge of its window."""
@@ -123,7 +123,10 @@ class Fitter:
         windows |= {label: self._cold_window(label) for label in cold}
         for _ in range(self._evidence.rounds):
             self._evidence.learn([self._region(k, w, starts.get(k)) for k, w in windows.items()])
-        problems = [self._problem(label, window) for label, window in windows.items()]
+        problems = [
+            self._problem(label, window, self._levels.get(label, 0.0) if label in starts else None)
+            for label, window in windows.items()
+        ]
         fitted: dict[int, Fitted] = {}
         for _ in range(_MOST_GROWTHS):
             if not problems:
@@ -137,7 +140,8 @@ class Fitter:
                     del starts[item.label]
                     problems.append(self._problem(item.label, self._cold_window(item.label)))
                 elif touches_border(item.mask, item.window, self._grid):
-                    problems.append(self._problem(item.label, self._grown(item.window)))
+                    grown = self._grown(item.window)
+                    problems.append(self._problem(item.label, grown, item.problem.level))
                     starts.pop(item.label, None)
         return [fitted[label] for label in self._samples.objects]
 
@@ -186,15 +190,20 @@ class Fitter:
     ) -> tuple[Window, BoolArray]:
         """Where an object seems to be: its earlier shape, or what the evidence says."""
         if start is None:
-            return window, first_look(label, window, self._evidence, self._samples, self._grid)
+            reach = self._scout.search(label, window)
+            return reach.window, reach.region
         every = np.arange(np.prod(window.shape))
         with torch.no_grad():
             level = start.level(torch.from_numpy(self._grid.cell_centres(window, every)))
         return window, (level <= 0).numpy().reshape(window.shape)
 
-    def _problem(self, label: int, window: Window) -> Problem:
-        """Pose the problem of an object in a window."""
-        return pose(label, window, self._evidence, self._samples, self._grid)
+    def _problem(self, label: int, window: Window, level: float | None = None) -> Problem:
+        """Pose the problem of an object in a window, at a level of the evidence if it is known."""
+        if level is None:
+            reach = self._scout.search(label, window)
+        else:
+            reach = self._scout.at(label, window, level)
+        return pose(reach, self._evidence, self._samples, self._grid)
 
     def _adopted(
         self, problem: Problem, starts: Mapping[int, ImplicitShape]
