@@ -17,6 +17,8 @@ from scipy import ndimage
 from skimage.segmentation import random_walker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from data import Case
@@ -75,8 +77,13 @@ def grab_cut(case: Case) -> NDArray[np.int32]:
     return out
 
 
-def graph_cut(case: Case, evidence: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Graph cut (Boykov and Jolly 2001) on given evidence, by PyMaxflow."""
+def graph_cut(
+    case: Case, evidence: NDArray[np.float32], levels: Mapping[int, float] | None = None
+) -> NDArray[np.int32]:
+    """Graph cut (Boykov and Jolly 2001) on given evidence, by PyMaxflow.
+
+    `levels` are log odds to take off the evidence, per object.
+    """
     image = _scaled(case.image)
     odds = np.log(np.clip(evidence, 0.01, 0.99) / (1 - np.clip(evidence, 0.01, 0.99)))
     steps = [((np.diff(image, axis=a)) ** 2).sum(-1) for a in (0, 1)]
@@ -92,7 +99,8 @@ def graph_cut(case: Case, evidence: NDArray[np.float32]) -> NDArray[np.int32]:
             structure = np.zeros((3, 3))
             structure[(2, 1) if axis == 0 else (1, 2)] = 1
             graph.add_grid_edges(nodes, weights, structure, symmetric=True)
-        source, sink = np.maximum(odds, 0), np.maximum(-odds, 0)
+        own_odds = odds - (levels or {}).get(label, 0.0)
+        source, sink = np.maximum(own_odds, 0), np.maximum(-own_odds, 0)
         source[own], sink[(case.scribbles > 0) & ~own] = _HARD, _HARD
         graph.add_grid_tedges(nodes, source, sink)
         graph.maxflow()

@@ -16,7 +16,7 @@ from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.network import NetworkSolver
 from napari_implicitseg.fitting.polytope import PolytopeSolver
 from napari_implicitseg.fitting.problem import Effort, Geometry
-from napari_implicitseg.fitting.sequential import Fitter
+from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from napari_implicitseg.features import Reader
     from napari_implicitseg.fitting.sequential import Fitted, Solver
     from napari_implicitseg.scribbles import Samples
-    from napari_implicitseg.shapes.base import ImplicitShape
 
 __all__ = ["FitOptions", "Start", "fit_digest", "fit_image"]
 
@@ -67,15 +66,12 @@ class Start:
 
     Attributes
     ----------
-    shapes : mapping of int to ImplicitShape
-    levels : mapping of int to float
-        Level of the evidence that each shape was fitted at.
+    objects : mapping of int to Earlier
     weights : mapping of str to float or None
         Blend of the evidence; found anew if None.
     """
 
-    shapes: Mapping[int, ImplicitShape] = field(default_factory=dict)
-    levels: Mapping[int, float] = field(default_factory=dict)
+    objects: Mapping[int, Earlier] = field(default_factory=dict)
     weights: Mapping[str, float] | None = None
 
     @classmethod
@@ -92,11 +88,9 @@ class Start:
             return cls()
         weights = dict(earlier.report.evidence_weights)
         known = source == "auto" and set(weights) == {"histogram", "geodesic"}
-        return cls(
-            shapes=earlier.shapes,
-            levels=earlier.report.levels,
-            weights=weights if known else None,
-        )
+        looks = earlier.report.looks
+        objects = {k: Earlier(s, looks[k]) for k, s in earlier.shapes.items() if k in looks}
+        return cls(objects=objects, weights=weights if known else None)
 
 
 class _Ticker:
@@ -147,9 +141,7 @@ def fit_image(
     )
     tick("Weighing the evidence")
     solver = _solver(options, grid, tick)
-    fitter = Fitter(
-        evidence, samples, grid=grid, solver=solver, previous=start.shapes, levels=start.levels
-    )
+    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=start.objects)
     items = fitter.run()
     tick("Checking the masks")
     part_overlaps(items, grid)
@@ -174,7 +166,7 @@ def fit_image(
             warnings=warnings,
             digest=fit_digest(samples, options),
             strokes=_count_strokes(samples),
-            levels={item.label: item.problem.level for item in items},
+            looks={item.label: item.problem.look for item in items},
         ),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import FileError
+from napari_implicitseg.fitting.problem import Look
 from napari_implicitseg.shapes.certificate import Certificate
 from napari_implicitseg.volumes.atomic import explain, replace_file
 
@@ -74,9 +75,8 @@ class FitReport:
         Tells the strokes and options of one fit from those of another.
     strokes : mapping of int to int
         Voxels painted with each label, that of the background too.
-    levels : mapping of int to float
-        Log odds from which on the evidence counted as each object's: 0, or more
-        where its strokes reached a clump of its kind.
+    looks : mapping of int to Look
+        Where each object was looked at, and at which level of the evidence.
     """
 
     seconds: float = 0.0
@@ -86,7 +86,7 @@ class FitReport:
     warnings: tuple[str, ...] = ()
     digest: str = ""
     strokes: Mapping[int, int] = field(default_factory=dict)
-    levels: Mapping[int, float] = field(default_factory=dict)
+    looks: Mapping[int, Look] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,6 +254,11 @@ def _report(values: dict[str, Any]) -> FitReport:
             "unsatisfied": tuple(strokes),
             "warnings": tuple(values["warnings"]),
             "strokes": {int(k): int(n) for k, n in values.get("strokes", {}).items()},
-            "levels": {int(k): float(v) for k, v in values.get("levels", {}).items()},
+            "looks": {int(k): _look(v) for k, v in values.get("looks", {}).items()},
         }
     )
+
+
+def _look(values: dict[str, Any]) -> Look:
+    """Look from its JSON values."""
+    return Look(tuple(values["start"]), tuple(values["stop"]), float(values["level"]))

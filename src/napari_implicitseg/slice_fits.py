@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,9 +48,9 @@ def fit_slices(
     """Fit every slice that has object strokes; the others stay empty.
 
     The parameters are those of `fit_image`, for a 3D image, and `warm_start`,
-    an earlier fit of it: where neither strokes nor options have changed since,
-    its slices are taken. Each slice needs its own strokes; a guarantee holds in
-    every slice, not across them.
+    an earlier fit of it that was not saved in between: where neither strokes nor
+    options have changed since, its slices are taken. Each slice needs its own
+    strokes; a guarantee holds in every slice, not across them.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def fit_slices(
     chosen = np.unique(samples.coords[~samples.is_background, 0]).tolist()
     for done, z in enumerate(chosen):
         strokes = samples.at_slice(z)
-        earlier = _at_slice(warm_start, z)
+        earlier = warm_start.slices.get(z) if warm_start is not None else None
         result = earlier
         if result is None or not _is_current(result, strokes, flat):
             result = fit_image(
@@ -118,20 +118,6 @@ def fit_slices(
 def _is_current(result: FitResult, strokes: Samples, options: FitOptions) -> bool:
     """Whether a slice need not be fitted again; a probability map may be another one."""
     return options.source != "given" and result.report.digest == fit_digest(strokes, options)
-
-
-def _at_slice(stack: FitResult | None, z: int) -> FitResult | None:
-    """Find one slice of an earlier slice-by-slice fit; of one that was saved only the shapes."""
-    if stack is None:
-        return None
-    if z in stack.slices:
-        return stack.slices[z]
-    shapes = {
-        label: cast("ImplicitShape", shape.slices[str(z)])
-        for label, shape in stack.shapes.items()
-        if isinstance(shape, SliceStack) and str(z) in shape.slices
-    }
-    return replace(stack, shapes=shapes, report=FitReport()) if shapes else None
 
 
 def _part(progress: Progress | None, done: int, total: int) -> Progress | None:

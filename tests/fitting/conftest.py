@@ -41,7 +41,6 @@ class Posed:
             grid=self.grid,
             solver=solver,
             previous=previous.get("previous", {}),
-            levels={},
         )
         return fitter.run()
 

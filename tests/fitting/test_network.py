@@ -144,7 +144,7 @@ def test_the_seed_decides_and_nothing_else(posed, draw, solver):
 def test_a_warm_start_takes_fewer_steps_and_stays(posed, draw, solver):
     truth, p = scene(posed, draw)
     (cold,) = p.fit(solver(p))
-    (warm,) = p.fit(solver(p), previous={2: cold.shape})
+    (warm,) = p.fit(solver(p), previous={2: cold.earlier})
     assert len(warm.losses) == 48
     assert draw.iou(p.painted(warm), truth) > draw.iou(p.painted(cold), truth) - 0.02
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from napari_implicitseg import certify
 from napari_implicitseg.fitting.planes import SHARP_STAGES, SOFT_STAGES, WARM_STAGES
 from napari_implicitseg.fitting.polytope import PolytopeSolver, _push
+from napari_implicitseg.fitting.sequential import Earlier
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 STEPS = sum(stage.steps for stage in (*SOFT_STAGES, *SHARP_STAGES))
@@ -106,7 +107,7 @@ def test_a_warm_start_runs_only_the_last_stages_and_stays(posed, draw, solver):
     truth, middle, _ = truths(draw, "ellipse")
     p = posed(truth, draw.strokes(truth.shape, middle))
     (cold,) = p.fit(solver(p))
-    (warm,) = p.fit(solver(p), previous={2: cold.shape})
+    (warm,) = p.fit(solver(p), previous={2: cold.earlier})
     assert len(warm.losses) == sum(stage.steps for stage in WARM_STAGES) < len(cold.losses)
     assert draw.iou(p.painted(warm), truth) > draw.iou(p.painted(cold), truth) - 0.01
 
@@ -116,7 +117,7 @@ def test_a_clipped_shape_is_continued_without_its_cuts(posed, draw, solver):
     p = posed(truth, draw.strokes(truth.shape, middle))
     (cold,) = p.fit(solver(p))
     half = ClippedShape(cold.shape, torch.tensor([[1.0, 0.0]]), torch.tensor([0.45]), slope=9.0)
-    (warm,) = p.fit(solver(p), previous={2: half})
+    (warm,) = p.fit(solver(p), previous={2: Earlier(half, cold.problem.look)})
     assert not isinstance(warm.shape, ClippedShape)
     assert draw.iou(p.painted(warm), truth) > 0.97
 

@@ -125,7 +125,7 @@ def test_shapes_of_another_box_or_another_object_are_ignored(posed, draw, solver
     (foreign,) = other.fit(solver(other))
     p = posed(truth, draw.strokes(shape, (45, 60)))
     (cold,) = p.fit(solver(p))
-    for previous in ({2: foreign.shape}, {7: cold.shape}):
+    for previous in ({2: foreign.earlier}, {7: cold.earlier}):
         (found,) = p.fit(solver(p), previous=previous)
         assert found.losses == cold.losses
         assert torch.equal(found.shape.offsets, cold.shape.offsets)
@@ -138,7 +138,7 @@ def test_new_objects_join_those_already_fitted(posed, draw, solver):
     first = posed(np.any(masks, axis=0), draw.strokes(shape, middles[0]))
     (known,) = first.fit(solver(first))
     p = posed(np.any(masks, axis=0), draw.strokes(shape, *middles))
-    fitted = p.fit(solver(p), previous={2: known.shape})
+    fitted = p.fit(solver(p), previous={2: known.earlier})
     for item, truth in zip(fitted, masks, strict=True):
         assert draw.iou(p.painted(item), truth) > 0.95
 
@@ -149,7 +149,7 @@ def test_fitting_leaves_the_evidence_and_the_previous_shapes_alone(posed, draw, 
     (cold,) = p.fit(solver(p))
     kept = {name: tensor.clone() for name, tensor in cold.shape.state_dict().items()}
     coords, ids = p.samples.coords.copy(), p.samples.ids.copy()
-    p.fit(solver(p), previous={2: cold.shape})
+    p.fit(solver(p), previous={2: cold.earlier})
     for name, tensor in cold.shape.state_dict().items():
         assert torch.equal(tensor, kept[name])
     np.testing.assert_array_equal(p.samples.coords, coords)
@@ -163,7 +163,7 @@ def test_a_warm_start_that_misses_strokes_is_dropped_for_a_cold_one(posed, draw,
     before = posed(old, draw.strokes(shape, (50, 40)))
     (stale,) = before.fit(solver(before))
     p = posed(new, draw.strokes(shape, (60, 90)))
-    (found,) = p.fit(solver(p), previous={2: stale.shape})
+    (found,) = p.fit(solver(p), previous={2: stale.earlier})
     (cold,) = p.fit(solver(p))
     assert not _missed(found).any()
     assert draw.iou(p.painted(found), p.painted(cold)) > 0.97

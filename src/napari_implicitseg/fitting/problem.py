@@ -24,10 +24,12 @@ __all__ = [
     "Cells",
     "Effort",
     "Geometry",
+    "Look",
     "Problem",
     "pose",
     "touches_border",
     "window_around",
+    "window_over",
 ]
 
 # Objects that get the full effort each; more of them share what that costs.
@@ -122,6 +124,24 @@ class Cells:
     weight: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where and how an object was looked at.
+
+    Attributes
+    ----------
+    start, stop : tuple of int
+        Box of voxels.
+    level : float
+        Log odds from which on the evidence counted as the object's: 0, or more
+        where its strokes reached a clump of its kind.
+    """
+
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    level: float
+
+
 @dataclass(slots=True)
 class Problem:
     """Evidence about one object in one window.
@@ -133,8 +153,9 @@ class Problem:
     cells, fine : Cells
         The same box in coarse and in fine cells.
     level : float
-        Log odds from which on the evidence counts as the object's.
+        That of the `Look`.
     probability : ndarray of float32, shape fine.window.shape
+        What the evidence says, whatever the level.
     core : ndarray of bool, shape cells.window.shape
         Cells the strokes reach: where a fit starts.
     voxels : ndarray of int64, shape (K, D)
@@ -164,6 +185,11 @@ class Problem:
         return self.cells.window
 
     @property
+    def look(self) -> Look:
+        """What a later fit needs to look at the same."""
+        return Look(self.window.start, self.window.stop, self.level)
+
+    @property
     def strokes(self) -> NDArray[np.float64]:
         """Shape coordinates of the stroke voxels, (K, D)."""
         return (self.voxels + 0.5) * self.grid.pitch
@@ -183,13 +209,20 @@ def window_around(
     pad = _MARGIN * (high - low) + _LEAST_MARGIN * grid.pitch.min() / grid.pitch
     first = np.maximum(np.floor(low - pad), 0).astype(int)
     last = np.minimum(np.ceil(high + pad), grid.shape).astype(int)
+    return window_over(first, last, grid, coarse)
+
+
+def window_over(
+    first: NDArray[np.int64], last: NDArray[np.int64], grid: Geometry, coarse: Window | None = None
+) -> Window:
+    """Window over a box of voxels, in cells that fit the budget; see `window_around`."""
     size = tuple(int(n) for n in last - first)
     step = window_step(size, grid.spacing, grid.effort.cells)
     if coarse is not None and all(s >= c for s, c in zip(step, coarse.step, strict=True)):
         inside = (first >= coarse.start).all() and (last <= coarse.stop).all()
         step = coarse.step if inside else step
     # Windows start on multiples of their step, so that equal steps share one grid.
-    first -= first % np.asarray(step)
+    first = first - first % np.asarray(step)
     last = np.minimum(-(-last // np.asarray(step)) * np.asarray(step), grid.shape)
     return Window(tuple(first.tolist()), tuple(last.tolist()), step)
 
@@ -214,9 +247,8 @@ def pose(reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry) -> 
         grid.effort.fine,
     )
     fine = Window(window.start, window.stop, finer)
-    probability, closer = (
-        at_level(p, reach.level) for p in evidence.refined(reach.label, window, fine)
-    )
+    evidences = evidence.refined(reach.label, window, fine)
+    probability, closer = (at_level(p, reach.level) for p in evidences)
     inside = samples.inside(window.start, window.stop)
     voxels, own = samples.coords[inside], samples.ids[inside] == reach.label
     component, core = reach.component, reach.core
@@ -227,7 +259,7 @@ def pose(reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry) -> 
         cells=_cells(window, probability, component, core),
         fine=_cells(fine, closer, component[window.cells_of(fine)], core[window.cells_of(fine)]),
         level=reach.level,
-        probability=closer,
+        probability=evidences[1],
         core=core,
         voxels=voxels,
         own=own,

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from napari_implicitseg.fitting.parts import stroke_component
-from napari_implicitseg.fitting.problem import Problem, pose, touches_border, window_around
+from napari_implicitseg.fitting.problem import (
+    Problem,
+    pose,
+    touches_border,
+    window_around,
+    window_over,
+)
 from napari_implicitseg.fitting.reach import Scout
 from napari_implicitseg.shapes.clipped import ClippedShape
 
@@ -20,18 +26,16 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Window
-    from napari_implicitseg.fitting.problem import Geometry
+    from napari_implicitseg.fitting.problem import Geometry, Look
     from napari_implicitseg.predictors.evidence import Evidence
     from napari_implicitseg.scribbles import Samples
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["Fitted", "Fitter", "Solver"]
+__all__ = ["Earlier", "Fitted", "Fitter", "Solver"]
 
 _MOST_GROWTHS = 8
 _MOST_ENFORCEMENTS = 2
 _BOOST = 8.0
-# An earlier shape reaches this far from its centre, in whitened units.
-_REACH = 2.2
 
 
 class Solver(Protocol):
@@ -78,9 +82,28 @@ class Fitted:
         return self.problem.window
 
     @property
+    def earlier(self) -> Earlier:
+        """What a later fit continues from."""
+        return Earlier(self.shape, self.problem.look)
+
+    @property
     def strokes(self) -> NDArray[np.int64]:
         """Voxels of the object's own strokes, (K, D)."""
         return self.problem.voxels[self.problem.own]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An object of an earlier fit.
+
+    Attributes
+    ----------
+    shape : ImplicitShape
+    look : Look
+    """
+
+    shape: ImplicitShape
+    look: Look
 
 
 class Fitter:
@@ -92,10 +115,8 @@ class Fitter:
     samples : Samples
     grid : Geometry
     solver : Solver
-    previous : mapping of int to ImplicitShape
-        Shapes of an earlier fit to continue from.
-    levels : mapping of int to float
-        Levels of the evidence that fit used.
+    previous : mapping of int to Earlier
+        Objects of an earlier fit to continue from.
     """
 
     def __init__(
@@ -105,15 +126,13 @@ class Fitter:
         *,
         grid: Geometry,
         solver: Solver,
-        previous: Mapping[int, ImplicitShape],
-        levels: Mapping[int, float],
+        previous: Mapping[int, Earlier],
     ) -> None:
         self._evidence = evidence
         self._samples = samples
         self._grid = grid
         self._solver = solver
         self._previous = previous
-        self._levels = levels
         self._scout = Scout(evidence, samples, grid)
 
     def run(self) -> list[Fitted]:
@@ -124,7 +143,9 @@ class Fitter:
         for _ in range(self._evidence.rounds):
             self._evidence.learn([self._region(k, w, starts.get(k)) for k, w in windows.items()])
         problems = [
-            self._problem(label, window, self._levels.get(label, 0.0) if label in starts else None)
+            self._problem(
+                label, window, self._previous[label].look.level if label in starts else None
+            )
             for label, window in windows.items()
         ]
         fitted: dict[int, Fitted] = {}
@@ -146,29 +167,28 @@ class Fitter:
         return [fitted[label] for label in self._samples.objects]
 
     def _warm_windows(self) -> tuple[dict[int, Window], dict[int, ImplicitShape]]:
-        """Windows around the shapes of an earlier fit, and those shapes."""
+        """Windows an earlier fit found its objects in, and their shapes."""
         windows, starts = {}, {}
         for label in self._samples.objects:
-            shape = self._previous.get(label)
-            base = shape.base if isinstance(shape, ClippedShape) else shape
-            centre, whiten = getattr(base, "centre", None), getattr(base, "whiten", None)
-            if shape is None or base is None or centre is None or whiten is None:
-                continue
-            if base.extent != self._grid.extent or not self._solver.accepts(shape):
-                continue
-            coords = self._samples.coords[self._samples.ids == label]
-            with torch.no_grad():
-                level = base.level(torch.from_numpy((coords + 0.5) * self._grid.pitch))
-            # None of the strokes lies in the earlier shape: the user has moved on.
-            if not bool((level <= 0).any()):
-                continue
-            spread = np.linalg.norm(np.linalg.inv(whiten.numpy()), axis=1) * _REACH
-            low = np.minimum((centre.numpy() - spread) / self._grid.pitch, coords.min(axis=0))
-            high = np.maximum((centre.numpy() + spread) / self._grid.pitch, coords.max(axis=0) + 1)
-            size = np.asarray(self._grid.shape)
-            windows[label] = self._around(np.clip(low, 0, size), np.clip(high, 0, size))
-            starts[label] = shape
+            earlier = self._previous.get(label)
+            if earlier is not None and self._continues(label, earlier):
+                first, last = (np.asarray(v) for v in (earlier.look.start, earlier.look.stop))
+                windows[label] = window_over(first, last, self._grid, self._evidence.coarse)
+                starts[label] = earlier.shape
         return windows, starts
+
+    def _continues(self, label: int, earlier: Earlier) -> bool:
+        """Whether an object is about where an earlier fit saw it."""
+        shape = earlier.shape.base if isinstance(earlier.shape, ClippedShape) else earlier.shape
+        if shape.extent != self._grid.extent or not self._solver.accepts(earlier.shape):
+            return False
+        coords = self._samples.coords[self._samples.ids == label]
+        if (coords < earlier.look.start).any() or (coords >= earlier.look.stop).any():
+            return False
+        with torch.no_grad():
+            level = shape.level(torch.from_numpy((coords + 0.5) * self._grid.pitch))
+        # Otherwise none of the strokes lies in the earlier shape: the user has moved on.
+        return bool((level <= 0).any())
 
     def _cold_window(self, label: int) -> Window:
         """Window around what the coarse look says of an object."""
