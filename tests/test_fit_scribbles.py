@@ -386,3 +386,27 @@ def test_fits_may_run_in_several_threads(scene):
     assert len(found) == 3
     for labels in found:
         np.testing.assert_array_equal(labels, expected)
+
+
+def test_background_on_a_neighbour_does_not_give_the_object_the_image():
+    """The dark background was never painted, but it is not the object's for that."""
+    row, column = np.indices((160, 200))
+    disks = [np.hypot(row - 80, column - c) <= 18 for c in (70, 112)]
+    noise = np.random.default_rng(0).normal(0, 3, row.shape)
+    image = 20 + 100 * disks[0] + 160 * disks[1] + noise
+    scribbles = np.zeros(image.shape, np.uint8)
+    scribbles[79:82, 66:75] = 2
+    scribbles[79:82, 108:117] = 1
+    mask = fit_scribbles(image, scribbles).labels == 2
+    assert (mask & disks[0]).sum() / (mask | disks[0]).sum() > 0.5
+
+
+def test_every_object_is_a_place_to_stop_at():
+    """Looking at many objects takes seconds before the first step of the solver."""
+    image = np.zeros((120, 120), np.float32)
+    scribbles = np.zeros(image.shape, np.uint16)
+    for k in range(100):
+        scribbles[12 * (k // 10) + 4, 12 * (k % 10) + 4] = k + 2
+    heard = []
+    fit_scribbles(image, scribbles, progress=lambda _, message: heard.append(message))
+    assert heard.count("Looking at the objects") >= 100

@@ -103,6 +103,14 @@ class _Ticker:
     def __call__(self, message: str = "Fitting shapes") -> None:
         """Report one more step; the callback may raise to cancel."""
         self._ticks += 1
+        self._report(message)
+
+    def stay(self) -> None:
+        """Report that one of many small steps is done; the callback may raise to cancel."""
+        self._report("Looking at the objects")
+
+    def _report(self, message: str) -> None:
+        """Tell the callback how far the fit has come."""
         if self._progress is not None:
             self._progress(1 - 1 / (1 + self._ticks / 20), message)
 
@@ -141,7 +149,9 @@ def fit_image(
     )
     tick("Weighing the evidence")
     solver = _solver(options, grid, tick)
-    fitter = Fitter(evidence, samples, grid=grid, solver=solver, previous=start.objects)
+    fitter = Fitter(
+        evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
+    )
     items = fitter.run()
     tick("Checking the masks")
     part_overlaps(items, grid)

@@ -41,6 +41,7 @@ class Posed:
             grid=self.grid,
             solver=solver,
             previous=previous.get("previous", {}),
+            check=lambda: None,
         )
         return fitter.run()
 

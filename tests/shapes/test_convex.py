@@ -153,3 +153,20 @@ def test_wrong_grids_and_unknown_kinds_are_refused():
     del tensors["offsets"]
     with pytest.raises(FileError, match="lacks 'offsets'; it is damaged"):
         build_shape(shape.description(), tensors)
+
+
+def test_rasterize_takes_regions_that_run_backwards():
+    """A region may be mirrored: its mask is that of the whole grid, mirrored."""
+    shape = Polytope(
+        torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]]),
+        torch.full((4,), 2.0),
+        20 * torch.eye(2),
+        torch.tensor([0.4, 0.6]),
+        kappa=80,
+        sharpness=80,
+        extent=(1, 1),
+    )
+    whole = shape.rasterize((300, 300))
+    back = (slice(None, None, -1),) * 2
+    assert whole.any()
+    assert np.array_equal(shape.rasterize((300, 300), region=back), whole[back])

@@ -52,6 +52,14 @@ def test_labels_survive_a_round_trip(tmp_path: Path, name: str, dtype: type) -> 
         assert file.is_imagej != file.is_ome
 
 
+@pytest.mark.parametrize("unit", ["micrometer", "angstrom", "мкм"])
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+def test_units_that_are_not_ascii_survive(tmp_path: Path, name: str, unit: str) -> None:
+    grid = Grid(axes=("y", "x"), scale=(2.0, 2.0), translate=(0.0, 0.0), units=(unit, unit))
+    write_labels(tmp_path / name, STACK[0], grid)
+    assert read_labels(tmp_path / name).grid().units == (unit, unit)
+
+
 def test_64_bit_ids_are_kept_or_refused(tmp_path: Path) -> None:
     labels = STACK.astype(np.uint64)
     write_labels(tmp_path / "a.ome.tif", labels, EM)

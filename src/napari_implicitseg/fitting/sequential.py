@@ -20,7 +20,7 @@ from napari_implicitseg.fitting.reach import Scout
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -117,6 +117,8 @@ class Fitter:
     solver : Solver
     previous : mapping of int to Earlier
         Objects of an earlier fit to continue from.
+    check : callable
+        Called before each object is looked at; may raise to cancel.
     """
 
     def __init__(
@@ -127,12 +129,14 @@ class Fitter:
         grid: Geometry,
         solver: Solver,
         previous: Mapping[int, Earlier],
+        check: Callable[[], None],
     ) -> None:
         self._evidence = evidence
         self._samples = samples
         self._grid = grid
         self._solver = solver
         self._previous = previous
+        self._check = check
         self._scout = Scout(evidence, samples, grid)
 
     def run(self) -> list[Fitted]:
@@ -192,6 +196,7 @@ class Fitter:
 
     def _cold_window(self, label: int) -> Window:
         """Window around what the coarse look says of an object."""
+        self._check()
         territory = self._evidence.territory(label)
         coords = self._samples.coords[self._samples.ids == label]
         likely = self._evidence.probability(label, territory) > 0.5
@@ -209,6 +214,7 @@ class Fitter:
         self, label: int, window: Window, start: ImplicitShape | None
     ) -> tuple[Window, BoolArray]:
         """Where an object seems to be: its earlier shape, or what the evidence says."""
+        self._check()
         if start is None:
             reach = self._scout.search(label, window)
             return reach.window, reach.region
@@ -219,6 +225,7 @@ class Fitter:
 
     def _problem(self, label: int, window: Window, level: float | None = None) -> Problem:
         """Pose the problem of an object in a window, at a level of the evidence if it is known."""
+        self._check()
         if level is None:
             reach = self._scout.search(label, window)
         else:

@@ -43,6 +43,9 @@ _LAZY_MARGIN = 2.0
 _EDGE_FACTOR = 12.0
 _BLUR = 0.6
 _BACKGROUND = 0
+# Background strokes rarely show all of the background: the border of the image stands for the
+# rest, as if it lay this share of the image's longest side further away.
+_BORDER_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +264,18 @@ class Evidence:
             spacing=self._pitch(look.patch.window),
             edge_weight=self._edge_weight,
             valid=None if look.patch.valid.all() else look.patch.valid,
-            initial=initial,
+            initial=self._border(look.patch.window) if initial is None else initial,
         )
+
+    def _border(self, window: Window) -> TwoNearest:
+        """Distances that hold at the image's border, where it is far: background, a way off."""
+        first = np.full(window.shape, -1, np.int32)
+        self._plant_border(first, window)
+        sides = zip(self._reader.shape, self._spacing, strict=True)
+        off = np.float32(_BORDER_SHARE * max(n * s for n, s in sides))
+        near = np.where(first == _BACKGROUND, off, np.float32(np.inf))
+        unknown = np.full(window.shape, np.inf, np.float32)
+        return TwoNearest(first, np.full(window.shape, -1, np.int32), near, unknown)
 
     def _rim(self, window: Window) -> TwoNearest:
         """Distances known from the coarse look, at the rim of a window only."""

@@ -134,7 +134,7 @@ def _tile_lengths(axes: list[NDArray[np.float64]], normals: NDArray[np.float64])
     """Voxels per axis of a tile in which no exponential over- or underflows harmfully."""
     lengths = []
     for axis, slope in zip(axes, np.abs(normals).max(axis=0), strict=True):
-        pitch = axis[1] - axis[0] if len(axis) > 1 else 0.0
+        pitch = abs(axis[1] - axis[0]) if len(axis) > 1 else 0.0
         room = _TILE_EXPONENT / len(axes) / max(slope * pitch, 1e-12)
         lengths.append(int(np.clip(2 * room, 1, max(len(axis), 1))))
     return lengths

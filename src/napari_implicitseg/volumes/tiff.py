@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
@@ -260,8 +261,13 @@ def _imagej_scale(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
 
 
 def _unescape(text: str) -> str:
-    """Turn ImageJ's way of writing the micro sign into the sign."""
-    return text.replace("\\u00B5", "µ").replace("\\u00b5", "µ")
+    """Turn ImageJ's way of writing signs such as the micro sign into the signs."""
+    return re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+
+
+def _escape(text: str) -> str:
+    """Write signs that TIFF strings cannot hold as ImageJ does."""
+    return "".join(sign if sign.isascii() else f"\\u{ord(sign):04X}" for sign in text)
 
 
 def _ome_scale(file: tifffile.TiffFile) -> dict[str, tuple[float, str]]:
@@ -362,7 +368,7 @@ def _imagej_options(axes: str, shape: tuple[int, ...], grid: Grid) -> dict[str, 
     import tifffile
 
     spacing = grid.spacing or (1.0,) * grid.ndim
-    info: dict[str, Any] = {"unit": unit_symbol(grid.unit).replace("µ", "\\u00B5") or "pixel"}
+    info: dict[str, Any] = {"unit": _escape(unit_symbol(grid.unit)) or "pixel"}
     if "Z" in axes:
         info["spacing"] = spacing[axes.index("Z")]
     description = tifffile.imagej_description(shape, axes=axes, **info)

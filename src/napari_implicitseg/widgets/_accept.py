@@ -16,7 +16,7 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._ledger import Ledger
+from napari_implicitseg.widgets._ledger import Ledger, contained
 from napari_implicitseg.widgets._preview import insert_below
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _still_ours(
     for result in np.unique(current[current != 0]).tolist():
         if result in memory:
             same = current == result
-            ours[same] = np.isin(flat[same], memory[result])
+            ours[same] = contained(flat[same], memory[result])
     return ours
 
 
@@ -170,10 +170,11 @@ def _old_voxels(
 ) -> Voxels:
     """Return voxels an earlier accept of the same objects wrote and the new masks leave."""
     old: Voxels = {}
+    new = np.sort(flat)
     for result in ids.values():
         before = memory.get(result, np.empty(0, np.intp))
         still = before[data.reshape(-1)[before] == result]
-        left = np.setdiff1d(still, flat)
+        left = still[~contained(still, new)]
         old[result] = left[_covered(left, data.shape, covers)]
     return old
 
