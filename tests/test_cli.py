@@ -257,7 +257,10 @@ def interrupt(files: Path, number: int, *options: str) -> tuple[int, str, list[s
     before = sorted(p.name for p in files.iterdir())
     terminal, stderr = pty.openpty()
     command = [sys.executable, "-m", "napari_implicitseg.cli", "scribble", "big.png", "many.png"]
+    # A job in the background of a script ignores SIGINT, and so would its children.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([*command, *options], cwd=files, stderr=stderr, text=True)
+    signal.signal(signal.SIGINT, ours)
     os.close(stderr)
     text = ""
     deadline = time.monotonic() + 120

@@ -167,3 +167,18 @@ def test_a_warm_start_that_misses_strokes_is_dropped_for_a_cold_one(posed, draw,
     (cold,) = p.fit(solver(p))
     assert not _missed(found).any()
     assert draw.iou(p.painted(found), p.painted(cold)) > 0.97
+
+
+def test_a_warm_start_with_background_deep_inside_is_dropped(posed, draw, solver):
+    shape = (110, 150)
+    both = draw.ellipsoid(shape, (55, 75), (40, 60))
+    own = draw.ellipsoid(shape, (55, 40), (20, 20))
+    scribbles = draw.strokes(shape, (55, 40))
+    before = posed(both, scribbles)
+    (exploded,) = before.fit(solver(before))
+    scribbles[52:58, 70:80] = 1
+    p = posed(own, scribbles)
+    (found,) = p.fit(solver(p), previous={2: exploded.earlier})
+    (cold,) = p.fit(solver(p))
+    assert found.losses == cold.losses
+    assert draw.iou(p.painted(found), own) > 0.95

@@ -57,7 +57,7 @@ def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
         normals = torch.from_numpy(np.array([n for n, _ in planes]))
         bounds = torch.tensor([b for _, b in planes], dtype=torch.float64)
         slope = 1 / float(grid.pitch.min())
-        item.shape = ClippedShape(item.shape, normals, bounds, slope=slope)
+        item.shape = ClippedShape.cut(item.shape, normals, bounds, slope=slope)
         item.mask &= item.shape.rasterize(grid.shape, region=item.window.slices)
 
 

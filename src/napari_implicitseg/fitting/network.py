@@ -14,7 +14,6 @@ import torch
 
 from napari_implicitseg.fitting.planes import spread_directions
 from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
-from napari_implicitseg.shapes.clipped import ClippedShape
 from napari_implicitseg.shapes.convex import ConvexNetwork
 
 if TYPE_CHECKING:
@@ -75,13 +74,13 @@ class NetworkSolver:
 
     def accepts(self, shape: ImplicitShape) -> bool:
         """Whether a shape of an earlier fit is a network of the same size."""
-        base = shape.base if isinstance(shape, ClippedShape) else shape
+        base = shape.uncut
         sizes = (self._config.layers, self._config.width)
         return isinstance(base, ConvexNetwork) and (len(base.hidden), len(base.bias[0])) == sizes
 
     def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
         """Bring a problem into the coordinates of an accepted shape."""
-        base = shape.base if isinstance(shape, ClippedShape) else shape
+        base = shape.uncut
         assert isinstance(base, ConvexNetwork)
         problem.whitening = Whitening(base.centre.numpy(), base.whiten.numpy())
 
@@ -214,8 +213,7 @@ def _clamp(weights: dict[str, list[Tensor]]) -> None:
 
 def _insert(weights: dict[str, list[Tensor]], row: int, shape: ImplicitShape) -> None:
     """Copy the weights of an earlier fit into one row of the batch."""
-    if isinstance(shape, ClippedShape):
-        shape = shape.base
+    shape = shape.uncut
     assert isinstance(shape, ConvexNetwork)
     with torch.no_grad():
         for name in ("hidden", "skip", "bias"):

@@ -17,7 +17,6 @@ from napari_implicitseg.fitting.planes import (
     spread_directions,
 )
 from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
-from napari_implicitseg.shapes.clipped import ClippedShape
 from napari_implicitseg.shapes.convex import Polytope
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class PolytopeSolver:
 
     def accepts(self, shape: ImplicitShape) -> bool:
         """Whether a shape of an earlier fit is a polytope of as many planes."""
-        base = shape.base if isinstance(shape, ClippedShape) else shape
+        base = shape.uncut
         return isinstance(base, Polytope) and len(base.offsets) == self._count
 
     def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
@@ -180,7 +179,7 @@ class PolytopeSolver:
 
 def _base(shape: ImplicitShape) -> Polytope:
     """Polytope of a shape that was accepted or solved for."""
-    base = shape.base if isinstance(shape, ClippedShape) else shape
+    base = shape.uncut
     assert isinstance(base, Polytope)
     return base
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from napari_implicitseg.fitting.problem import (
     window_over,
 )
 from napari_implicitseg.fitting.reach import Scout
-from napari_implicitseg.shapes.clipped import ClippedShape
+from napari_implicitseg.fitting.trim import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Window
@@ -36,6 +37,8 @@ __all__ = ["Earlier", "Fitted", "Fitter", "Solver"]
 _MOST_GROWTHS = 8
 _MOST_ENFORCEMENTS = 2
 _BOOST = 8.0
+# Strokes of others this deep in an earlier shape, against its centre, say that it is no good.
+_DEEP = 0.4
 
 
 class Solver(Protocol):
@@ -183,16 +186,22 @@ class Fitter:
 
     def _continues(self, label: int, earlier: Earlier) -> bool:
         """Whether an object is about where an earlier fit saw it."""
-        shape = earlier.shape.base if isinstance(earlier.shape, ClippedShape) else earlier.shape
+        shape = earlier.shape.uncut
         if shape.extent != self._grid.extent or not self._solver.accepts(earlier.shape):
             return False
-        coords = self._samples.coords[self._samples.ids == label]
+        own = self._samples.ids == label
+        coords = self._samples.coords[own]
         if (coords < earlier.look.start).any() or (coords >= earlier.look.stop).any():
             return False
         with torch.no_grad():
-            level = shape.level(torch.from_numpy((coords + 0.5) * self._grid.pitch))
-        # Otherwise none of the strokes lies in the earlier shape: the user has moved on.
-        return bool((level <= 0).any())
+            every = torch.from_numpy((self._samples.coords + 0.5) * self._grid.pitch)
+            level, middle = (
+                shape.level(every).numpy(),
+                float(shape.level(cast("Tensor", shape.centre))),
+            )
+        # Unless a stroke of its own lies in the earlier shape, the user has moved on; one of
+        # others deep inside says that the shape is no good to start from.
+        return bool((level[own] <= 0).any() and not (level[~own] < _DEEP * min(middle, 0)).any())
 
     def _cold_window(self, label: int) -> Window:
         """Window around what the coarse look says of an object."""
@@ -262,8 +271,13 @@ class Fitter:
         ]
 
     def _enforced(self, items: list[Fitted]) -> list[Fitted]:
-        """Fit again, with more weight on them, where strokes were not satisfied."""
+        """Fit again, with more weight on them, where strokes were not satisfied.
+
+        More weight on an object's own stroke may lose one of the background
+        beside it, and the other way round: what is left is cut off.
+        """
         best = {item.label: item for item in items}
+        whole = {item.label: item for item in items if not _lost(item)}
         for _ in range(_MOST_ENFORCEMENTS):
             open_ = [item for item in best.values() if _missed(item).any()]
             if not open_:
@@ -273,9 +287,24 @@ class Fitter:
             again = self._solved([i.problem for i in open_], [i.shape for i in open_])
             for before, after in zip(open_, again, strict=True):
                 after.losses[:0] = before.losses
-                if _missed(after).sum() < _missed(before).sum():
-                    best[after.label] = after
+                best[after.label] = _better(after, before)
+                if not _lost(after):
+                    whole[after.label] = _better(after, whole.get(after.label, after))
+        for label, item in best.items():
+            if label in whole and _missed(item).any():
+                kept = whole[label]
+                best[label] = _better(trimmed(kept, _missed(kept), self._grid), item)
         return list(best.values())
+
+
+def _better(one: Fitted, other: Fitted) -> Fitted:
+    """Return the one that contradicts fewer stroke voxels; the other if they are equal."""
+    return one if _missed(one).sum() < _missed(other).sum() else other
+
+
+def _lost(item: Fitted) -> bool:
+    """Whether a mask leaves out some of the object's own strokes."""
+    return bool((_missed(item) & item.problem.own).any())
 
 
 def _missed(item: Fitted) -> BoolArray:

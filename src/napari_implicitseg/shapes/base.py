@@ -67,6 +67,11 @@ class ImplicitShape(nn.Module, ABC):
         """Number of axes of the space the shape lives in."""
         return len(self.extent)
 
+    @property
+    def uncut(self) -> ImplicitShape:
+        """The shape without any planes that were cut off it."""
+        return self
+
     @abstractmethod
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points; ``sigmoid(-level)`` is the probability of object.

@@ -49,6 +49,21 @@ class ClippedShape(ImplicitShape):
         self.register_buffer("bounds", bounds.double())
         self.slope = float(slope)
 
+    @classmethod
+    def cut(
+        cls, shape: ImplicitShape, normals: Tensor, bounds: Tensor, *, slope: float
+    ) -> ClippedShape:
+        """Cut a shape that may have been cut before; see the class."""
+        if isinstance(shape, ClippedShape):
+            normals = torch.cat([shape.normals, normals])
+            bounds = torch.cat([shape.bounds, bounds])
+        return cls(shape.uncut, normals, bounds, slope=slope)
+
+    @property
+    def uncut(self) -> ImplicitShape:
+        """The shape without any planes that were cut off it."""
+        return self.base
+
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...); see the class."""
         cut = (coords.to(self.normals) @ self.normals.T - self.bounds).amax(-1)
