@@ -170,3 +170,22 @@ def test_rasterize_takes_regions_that_run_backwards():
     back = (slice(None, None, -1),) * 2
     assert whole.any()
     assert np.array_equal(shape.rasterize((300, 300), region=back), whole[back])
+
+
+@pytest.mark.parametrize("make", [polytope, network])
+@pytest.mark.parametrize("ndim", [2, 3])
+@given(seed=st.integers(0, 50), by=st.floats(-20, 20))
+@settings(max_examples=20, deadline=None)
+def test_a_lifted_shape_is_a_level_set_of_the_first(make, ndim, seed, by):
+    shape = make(seed, ndim)
+    cuts = torch.eye(ndim, dtype=torch.float64), torch.full((ndim,), 0.4, dtype=torch.float64)
+    clipped = ClippedShape.cut(ClippedShape.cut(shape, *cuts, slope=30.0), *cuts, slope=30.0)
+    assert clipped.uncut is shape
+    coords = torch.rand(60, ndim, generator=torch.Generator().manual_seed(seed)).double()
+    before = {name: tensor.clone() for name, tensor in shape.state_dict().items()}
+    stack = SliceStack({0: shape}, scale=1.0, count=1, extent=(1.0, *shape.extent))
+    for one, at in ((shape, coords), (clipped, coords)):
+        torch.testing.assert_close(one.lifted(by).level(at), one.level(at) - by)
+    at = torch.cat([torch.full((60, 1), 0.5), coords], 1)
+    torch.testing.assert_close(stack.lifted(by).level(at), stack.level(at) - by)
+    assert all(torch.equal(before[name], tensor) for name, tensor in shape.state_dict().items())

@@ -17,7 +17,7 @@ from napari_implicitseg.fitting.problem import (
     window_over,
 )
 from napari_implicitseg.fitting.reach import Scout
-from napari_implicitseg.fitting.trim import trimmed
+from napari_implicitseg.fitting.trim import grown, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -291,9 +291,10 @@ class Fitter:
                 if not _lost(after):
                     whole[after.label] = _better(after, whole.get(after.label, after))
         for label, item in best.items():
-            if label in whole and _missed(item).any():
-                kept = whole[label]
-                best[label] = _better(trimmed(kept, _missed(kept), self._grid), item)
+            if _missed(item).any():
+                kept = whole.get(label) or grown(item, self._grid)
+                wrong = _missed(kept) & ~kept.problem.own
+                best[label] = _better(trimmed(kept, wrong, self._grid), item)
         return list(best.values())
 
 

@@ -16,14 +16,37 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.fitting.problem import Geometry
     from napari_implicitseg.fitting.sequential import Fitted
+    from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["trimmed"]
+__all__ = ["grown", "trimmed"]
 
+# A mask may grow by a tenth to hold a stroke; what lies further out was left out for a reason.
+_MOST_GROWTH = 1.1
 # Strokes of others nearer than this to the hull of an object's own, in voxels, stay in.
 _LEAST_GAP = 1e-3
-# Where the plane lies between the hull and the stroke. No fraction: no voxel lies on the plane,
-# where rounding would decide.
-_SHARE = (5**0.5 - 1) / 2
+# How far before the stroke the plane lies, in voxels or in gaps to the object's own strokes. No
+# fraction: no voxel lies on the plane, where rounding would decide.
+_SHARE = 2**0.5 - 1
+
+
+def grown(item: Fitted, grid: Geometry) -> Fitted:
+    """Grow a shape by the little it lacks to hold its own strokes, if it is little.
+
+    Returns
+    -------
+    Fitted
+        The item itself if a stroke lies too far outside.
+    """
+    strokes = torch.from_numpy((item.strokes + 0.5) * grid.pitch)
+    with torch.no_grad():
+        lacking = float(item.shape.level(strokes).max())
+    if lacking <= 0:
+        return item
+    shape = item.shape.lifted(lacking * (1 + _LEAST_GAP))
+    mask = shape.rasterize(grid.shape, region=item.window.slices)
+    if mask.sum() > _MOST_GROWTH * item.mask.sum():
+        return item
+    return replace(item, shape=shape, mask=mask)
 
 
 def trimmed(item: Fitted, wrong: BoolArray, grid: Geometry) -> Fitted:
@@ -46,23 +69,36 @@ def trimmed(item: Fitted, wrong: BoolArray, grid: Geometry) -> Fitted:
     own = (item.strokes + 0.5) * grid.pitch
     normals: list[NDArray[np.float64]] = []
     bounds: list[float] = []
-    for point in (item.problem.voxels[wrong] + 0.5) * grid.pitch:
+    points = (item.problem.voxels[wrong] + 0.5) * grid.pitch
+    for point, outwards in zip(points, _slopes(item.shape, points), strict=True):
         if any(n @ point > b for n, b in zip(normals, bounds, strict=True)):
             continue
-        away = point - _nearest_in_hull(own, point, size)
-        length = float(np.linalg.norm(away))
-        if length < _LEAST_GAP * size:
-            continue  # Among the object's own strokes.
-        away /= length
-        normals.append(away)
-        nearest = float((own @ away).max())
-        bounds.append(nearest + _SHARE * (float(away @ point) - nearest))
+        # The cap that the slope cuts off is small; but it may hold own strokes.
+        for normal in (outwards, _unit(point - _nearest_in_hull(own, point, size))):
+            gap = float(normal @ point - (own @ normal).max())
+            if gap > _LEAST_GAP * size:
+                normals.append(normal)
+                bounds.append(float(normal @ point) - _SHARE * min(size, gap))
+                break
     if not normals:
         return item
     planes = torch.from_numpy(np.array(normals)), torch.tensor(bounds, dtype=torch.float64)
     shape = ClippedShape.cut(item.shape, *planes, slope=1 / size)
     mask = item.mask & shape.rasterize(grid.shape, region=item.window.slices)
     return replace(item, shape=shape, mask=mask)
+
+
+def _slopes(shape: ImplicitShape, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions in which the level of a shape rises at points (K, D), unit length."""
+    coords = torch.from_numpy(points).requires_grad_()
+    with torch.enable_grad():
+        (slopes,) = torch.autograd.grad(shape.level(coords).sum(), coords)
+    return np.array([_unit(slope) for slope in slopes.numpy()]).reshape(points.shape)
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale a vector to unit length; none stays none."""
+    return vector / max(float(np.linalg.norm(vector)), 1e-300)
 
 
 def _nearest_in_hull(

@@ -18,6 +18,7 @@ from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -84,6 +85,10 @@ class ImplicitShape(nn.Module, ABC):
         -------
         Tensor, shape (...)
         """
+
+    @abstractmethod
+    def lifted(self, by: float) -> Self:
+        """Return the set ``level <= by`` as a shape of its own: less by `by` everywhere."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from napari_implicitseg.shapes.base import ImplicitShape, grid_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -78,6 +79,12 @@ class ClippedShape(ImplicitShape):
         for normal, bound in zip(self.normals.tolist(), self.bounds.tolist(), strict=True):
             mask &= sum(n * a for n, a in zip(normal, axes, strict=True)) <= bound
         return mask
+
+    def lifted(self, by: float) -> Self:
+        """Return the set ``level <= by`` as a shape: the cuts are moved, too."""
+        return type(self)(
+            self.base.lifted(by), self.normals, self.bounds + by / self.slope, slope=self.slope
+        )
 
     def description(self) -> dict[str, Any]:
         """Return kind, slope and the description of the shape that is cut."""

@@ -10,6 +10,7 @@ Amos, Xu, Kolter 2017, "Input Convex Neural Networks".
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from napari_implicitseg.shapes.base import ImplicitShape, grid_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -105,6 +107,13 @@ class Polytope(ImplicitShape):
             box = tuple(slice(i * n, (i + 1) * n) for i, n in zip(start, lengths, strict=True))
             tile = [a[b] for a, b in zip(axes, box, strict=True)]
             _fill_tile(out[box], tile, normals, offsets)
+        return out
+
+    def lifted(self, by: float) -> Self:
+        """Return the set ``level <= by`` as a polytope: its planes moved outwards."""
+        out = copy.deepcopy(self)
+        with torch.no_grad():
+            out.offsets.add_(by / self.sharpness)
         return out
 
     def description(self) -> dict[str, Any]:
@@ -216,6 +225,13 @@ class ConvexNetwork(ImplicitShape):
             if i < last:
                 z = torch.relu(z)
         return z.squeeze(-1)
+
+    def lifted(self, by: float) -> Self:
+        """Return the set ``level <= by`` as a network: its last bias is less."""
+        out = copy.deepcopy(self)
+        with torch.no_grad():
+            out.bias[-1].sub_(by)
+        return out
 
     def description(self) -> dict[str, Any]:
         """Return kind, extent and the number of layers."""

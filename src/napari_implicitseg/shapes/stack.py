@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from napari_implicitseg.shapes.base import ImplicitShape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -60,6 +61,11 @@ class SliceStack(ImplicitShape):
                 assert isinstance(shape, ImplicitShape)
                 out[here] = shape.level(coords[here][:, 1:] * self.scale).double()
         return out
+
+    def lifted(self, by: float) -> Self:
+        """Return the set ``level <= by`` as a stack."""
+        parts = {int(name): cast("ImplicitShape", s).lifted(by) for name, s in self.slices.items()}
+        return type(self)(parts, scale=self.scale, count=self.count, extent=self.extent)
 
     def description(self) -> dict[str, Any]:
         """Return kind, extent, geometry and the description of every slice."""
