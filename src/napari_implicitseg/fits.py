@@ -156,8 +156,9 @@ def fit_image(
     tick("Checking the masks")
     part_overlaps(items, grid)
     labels = np.zeros(reader.shape, np.uint32)
+    by_label = {item.label: item for item in items}
     for item in items:
-        _paint(labels, item, items, grid)
+        _paint(labels, item, by_label, grid)
     certificates = {item.label: _certified(labels, item) for item in items}
     unsatisfied = tuple(_unsatisfied(labels, samples))
     warnings = _warnings(samples, reader, certificates, unsatisfied)
@@ -203,7 +204,7 @@ def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> S
     return PolytopeSolver(config.planes, grid=grid, device=options.device, check=check)
 
 
-def _paint(labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geometry) -> None:
+def _paint(labels: LabelArray, item: Fitted, items: Mapping[int, Fitted], grid: Geometry) -> None:
     """Write a mask into the labels; where another is already, the lower level wins."""
     crop = labels[item.window.slices]
     taken = crop != 0
@@ -215,9 +216,8 @@ def _paint(labels: LabelArray, item: Fitted, items: Sequence[Fitted], grid: Geom
         with torch.no_grad():
             own = np.asarray(item.shape.level(coords))
             for label in np.unique(holders).tolist():
-                other = next(i for i in items if i.label == label)
                 here = holders == label
-                lower = own[here] < np.asarray(other.shape.level(coords[here]))
+                lower = own[here] < np.asarray(items[label].shape.level(coords[here]))
                 won[tuple(contested[here][lower].T)] = True
     crop[won] = item.label
 

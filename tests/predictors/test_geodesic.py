@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
+from napari_implicitseg.predictors import geodesic
 from napari_implicitseg.predictors.geodesic import two_nearest
 
 
@@ -108,3 +109,20 @@ def test_no_seed_at_all_is_undecided():
     )
     assert (found.first == -1).all()
     assert (found.evidence(0) == 0).all()
+
+
+@pytest.mark.parametrize("most", [5, 300])
+def test_few_buckets_are_slower_but_exact(monkeypatch, most):
+    rng = np.random.default_rng(0)
+    features = rng.random((1, 20, 24)).astype(np.float32)
+    seeds = np.full((20, 24), -1, np.int32)
+    seeds[3, 4], seeds[15, 20] = 0, 1
+    options = {"spacing": (1.0, 50.0), "edge_weight": 200.0}
+    exact = two_nearest(features, seeds, **options)
+    spread = geodesic._spread.py_func
+    monkeypatch.setattr(geodesic, "_MOST_BUCKETS", most)
+    monkeypatch.setattr(geodesic, "_spread", spread)
+    found = two_nearest(features, seeds, **options)
+    np.testing.assert_allclose(found.near, exact.near, rtol=1e-5)
+    np.testing.assert_allclose(found.far, exact.far, rtol=1e-5)
+    np.testing.assert_array_equal(found.first, exact.first)

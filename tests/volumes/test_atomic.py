@@ -222,3 +222,11 @@ def test_a_good_output_passes_and_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "zarr.json").unlink()
     assert [p.name for p in tmp_path.iterdir()] == ["i.zarr"]
     assert not (tmp_path / "i.zarr" / "labels").exists()
+
+
+def test_a_name_as_long_as_the_disk_takes_works(tmp_path: Path) -> None:
+    target = tmp_path / ("µ" * 125 + ".tif")
+    with replace_file(target, overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]

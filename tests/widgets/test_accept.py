@@ -161,6 +161,13 @@ def test_accepts_beyond_the_undo_history_are_still_replaced(layer):
     assert (layer.data == 2).sum() == 36
 
 
+def test_a_copy_of_the_layer_has_no_say(layer):
+    ledger = layer.metadata[RESULTS]
+    assert ledger.belongs_to(layer)
+    double = Labels(layer.data.copy(), metadata=layer.metadata)
+    assert not double.metadata[RESULTS].belongs_to(double)
+
+
 def test_a_narrower_layer_gets_ids_it_can_hold(layer):
     write(layer, {2: np.s_[2:8, 2:8]})
     layer.data = layer.data.astype(np.uint8)

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from napari_implicitseg.features import Patch, Window, smooth, window_step
 from napari_implicitseg.predictors.colours import StrokeColours
-from napari_implicitseg.predictors.geodesic import EXPONENT, TwoNearest, two_nearest
+from napari_implicitseg.predictors.geodesic import TwoNearest, two_nearest
 from napari_implicitseg.predictors.weighing import left_out_gains, weights_from_gains
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class Evidence:
             colour = self._colours.model.predict(look.features)
             colour[~look.patch.valid] = 0.5
             return _in_territory(colour, nearest, code)
-        return nearest.evidence(code, exponent=EXPONENT)
+        return nearest.evidence(code)
 
 
 def _cropped(nearest: TwoNearest, box: tuple[Any, ...]) -> TwoNearest:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["EXPONENT", "TwoNearest", "geodesic_evidence", "two_nearest"]
+__all__ = ["TwoNearest", "geodesic_evidence", "two_nearest"]
 
-# Sharpens the ratio of distances into a probability.
-EXPONENT = 1.0
 # Changes up to this many times the typical one count as noise: they lengthen no path.
 _NOISE = 1.0
+_MOST_BUCKETS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +43,19 @@ class TwoNearest:
     near: NDArray[np.float32]
     far: NDArray[np.float32]
 
-    def evidence(self, label: int, *, exponent: float = 1.0) -> NDArray[np.float32]:
+    def evidence(self, label: int) -> NDArray[np.float32]:
         """Probability that a voxel belongs to `label`, from the ratio of distances, shape S."""
         return geodesic_evidence(
             np.where(self.first == label, self.near, self.far),
             np.where(self.first == label, self.far, self.near),
             (self.first == label) | (self.second == label),
-            exponent=exponent,
         )
 
 
 def geodesic_evidence(
-    own: NDArray[np.float32],
-    other: NDArray[np.float32],
-    known: BoolArray,
-    *,
-    exponent: float,
+    own: NDArray[np.float32], other: NDArray[np.float32], known: BoolArray
 ) -> NDArray[np.float32]:
     """Turn distances to the own and the nearest other label into a probability."""
-    if exponent != 1.0:
-        own, other = own**exponent, other**exponent
     with np.errstate(invalid="ignore"):
         ratio = np.where(np.isinf(other), 1.0, other / (own + other))
     # Both seeds in one voxel, or no way to either: undecided.
@@ -207,15 +199,18 @@ def _spread(costs, offsets, first, second, near, far, width, capacity):  # type:
     """Dijkstra's algorithm with buckets (Dial 1969); False if `capacity` was too small.
 
     No step costs less than `width`, the width of a bucket, so what lies in one
-    bucket cannot improve on one another and any order within it is exact.
+    bucket cannot improve on one another. Where steps differ so much that buckets
+    must be wider, it can, and is then looked at again: the distances are exact
+    all the same.
     """
     n = near.size
     low, high, step = _spans(costs, near, far)
     if low == np.inf:
         return True
-    per_width = np.float32(1 / width)
     base = np.float32(low)
     # The buckets are used in turn: enough for all distances that can wait at one time.
+    width = max(width, (high - low + step) / _MOST_BUCKETS)
+    per_width = np.float32(1 / width)
     buckets = int((high - low + step) / width) + 3
     head = np.full(buckets, -1, np.int32)
     link = np.empty(capacity, np.int32)

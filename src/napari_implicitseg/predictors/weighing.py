@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_implicitseg.features import smooth
-from napari_implicitseg.predictors.geodesic import EXPONENT, two_nearest
+from napari_implicitseg.predictors.geodesic import two_nearest
 from napari_implicitseg.predictors.histogram import ColourModel
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def left_out_gains(
         colour = ColourModel.fit(features[:, known[0]], features[:, known[1]])
         distance = two_nearest(features, rest, spacing=pitch, edge_weight=edge_weight, valid=valid)
         scores["histogram"].append(_gain(colour.predict(features), *left))
-        scores["geodesic"].append(_gain(distance.evidence(1, exponent=EXPONENT), *left))
+        scores["geodesic"].append(_gain(distance.evidence(1), *left))
     return {name: float(np.mean(found)) if found else 0.0 for name, found in scores.items()}
 
 

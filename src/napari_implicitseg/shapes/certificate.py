@@ -82,7 +82,7 @@ def certify(mask: NDArray[Any], *, kind: CertificateKind) -> Certificate:
     inside = inside[crop_box(inside)]
     detail = ""
     if kind == "convex":
-        missing = int(np.count_nonzero(digital_hull(inside)) - np.count_nonzero(inside))
+        missing = int(np.count_nonzero(digital_hull(inside) != inside))
         if missing:
             detail = f"{missing} voxels of its convex hull are outside the mask"
     rows_are_runs = kind == "convex" and not detail and inside.ndim == 2
@@ -182,7 +182,7 @@ def _hull_3d(mask: BoolArray) -> BoolArray:
     edges = triangles[:, 1:] - triangles[:, :1]
     normals = np.cross(edges[:, 0], edges[:, 1])
     bounds = (normals * triangles[:, 0]).sum(axis=1)
-    # Orient outwards by a point strictly inside, in integers: four times the mean of a simplex.
+    # Orient outwards by a point strictly inside, in integers: the mean, times the count.
     inner = points.sum(axis=0)
     side = normals @ inner - bounds * len(points)
     normals[side > 0] *= -1

@@ -32,6 +32,8 @@ __all__ = [
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# File names may have 255 bytes on most disks; the temporary ones are longer by a few.
+_LONGEST_STEM = 200
 
 
 def explain(error: OSError, path: Path, doing: str) -> FileError:
@@ -203,7 +205,8 @@ def _swap(new: Path, target: Path) -> None:
 
 def _neighbour(target: Path) -> Path:
     """Return an unused hidden name in the same folder, with the same extension."""
-    return target.with_name(f".{target.stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
+    stem = target.stem.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    return target.with_name(f".{stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
 
 
 def _flush(path: Path) -> None:

@@ -41,6 +41,7 @@ def results_layer(viewer: ViewerModel, image: Image, scribbles: Labels, *, below
         if (
             isinstance(layer, Labels)
             and RESULTS in layer.metadata
+            and layer.metadata[RESULTS].belongs_to(layer)
             and layer.metadata[RESULTS].image == image.unique_id
             and layer.data.shape == shape
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
@@ -58,9 +59,15 @@ class Ledger:
     _settled: Voxels = field(default_factory=dict)
     _entries: list[_Entry] = field(default_factory=list)
     _lengths: tuple[int, int] = (0, 0)
+    _layer: weakref.ref[Labels] | None = None
+
+    def belongs_to(self, layer: Labels) -> bool:
+        """Whether it is this layer's: copies of the layer in napari share the ledger."""
+        return self._layer is not None and self._layer() is layer
 
     def watch(self, layer: Labels) -> None:
         """Follow the undo history of a layer for as long as that lives."""
+        self._layer = weakref.ref(layer)
         layer.events.set_data.connect(lambda event: self.look(event.source))
 
     def look(self, layer: Labels) -> None:

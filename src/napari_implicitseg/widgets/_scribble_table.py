@@ -130,9 +130,12 @@ def _promise(certificate: Certificate | None) -> tuple[str, str]:
         return "no mask", "The strokes led to no mask. Paint a longer stroke inside the object."
     if certificate.holds:
         repaired = certificate.repaired
+        pieces = certificate.components
         text = f"{certificate.kind}" + (f", {repaired} repaired" if repaired else "")
+        text += f", {pieces} pieces" if pieces > 1 else ""
         voxels = f" {repaired} voxels were added to keep it." if repaired else ""
-        return f"✓ {text}", f"Checked: the mask is {certificate.kind}.{voxels}"
+        apart = f" It is in {pieces} pieces, as the grid or other slices cut it." * (pieces > 1)
+        return f"✓ {text}", f"Checked: the mask is {certificate.kind}.{voxels}{apart}"
     return f"✗ not {certificate.kind}", certificate.detail or (
         f"The mask is not {certificate.kind}. Paint further strokes where it is wrong."
     )

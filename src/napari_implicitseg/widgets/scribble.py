@@ -225,7 +225,10 @@ class ScribbleWidget(DockedWidget):
     @guarded("Accepting")
     def accept(self, *_: object) -> None:
         """Write the masks to the results layer."""
-        self.session.accept()
+        try:
+            self.session.accept()
+        except ImplicitSegError as error:
+            self._refuse(error)
 
     @guarded("Switching live fits")
     def _live_toggled(self, on: bool) -> None:
@@ -334,10 +337,8 @@ class ScribbleWidget(DockedWidget):
         image = self.image_box.layer
         if not isinstance(image, Image) or not isinstance(layer, Labels):
             return False
-        if RESULTS in layer.metadata:
-            return False
         fits = not layer.multiscale and tuple(layer.data.shape) in _layers.level_shapes(image)
-        return fits and layer.visible
+        return fits and layer.visible and RESULTS not in layer.metadata
 
     # Life cycle ---------------------------------------------------------------
 
