@@ -55,6 +55,8 @@ def files(tmp_path: Path) -> Path:
     tifffile.imwrite(tmp_path / "negative.tif", -STROKES.astype(np.int16))
     tifffile.imwrite(tmp_path / "huge.tif", STROKES.astype(np.uint64) << 40)
     tifffile.imwrite(tmp_path / "big.tif", STROKES.astype(np.uint32) * 40000)
+    noise = np.random.default_rng(0).integers(0, 256, IMAGE.shape)
+    write_labels(tmp_path / "noise.png", noise.astype(np.uint8), Grid.plain(2))
     write_labels(tmp_path / "image.zarr", IMAGE, Grid.plain(2))
     zarr.create_array(tmp_path / "stack.zarr", data=np.stack([IMAGE] * 5))
     zarr.create_array(tmp_path / "strokes3.zarr", data=np.stack([STROKES] * 5))
@@ -76,7 +78,9 @@ GOOD = ("image.png", "strokes.png", "out.tif")
     ("arguments", "words"),
     [
         (("none.png", "strokes.png", "out.tif"), ("none.png", "does not exist")),
-        (("image.png", "none.png", "out.tif"), ("scribbles 'none.png'", "does not exist")),
+        (("image.png", "none.png", "out.tif"), ("scribbles file 'none.png'", "does not exist")),
+        (("strokes.png", "noise.png", "out.tif"), ("noise.png", "swapped?")),
+        (("noise.png", "noise.png", "out.tif"), ("noise.png", "swapped?")),
         (("empty.tif", "strokes.png", "out.tif"), ("empty.tif", "0 bytes")),
         (("text.tif", "strokes.png", "out.tif"), ("text.tif", "cannot be read as TIFF")),
         (("cut.tif", "strokes.png", "out.tif"), ("cut.tif", "cut off")),

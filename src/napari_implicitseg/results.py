@@ -51,7 +51,8 @@ class UnsatisfiedStroke:
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        painted = f"{self.voxels} voxels painted {self.label} near {self.position}"
+        voxels = f"{self.voxels} voxel{'s' * (self.voxels != 1)}"
+        painted = f"{voxels} painted {self.label} near {self.position}"
         return f"{painted} came out as {self.got or 'background'}"
 
 

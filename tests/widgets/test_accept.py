@@ -182,3 +182,31 @@ def test_volumes_are_written_too():
     write_objects(layer, coords, np.full(24, 6), "one", [(slice(None),) * 3])
     assert (layer.data[1:3, 1:4, 1:5] == 6).all()
     assert layer.data.astype(bool).sum() == 24
+
+
+def test_what_was_erased_from_an_object_stays_so(layer):
+    write(layer, {2: np.s_[2:12, 2:12]})
+    layer.data_setitem(tuple(np.indices((2, 10)).reshape(2, -1) + 2), 0)
+    accepted = write(layer, {2: np.s_[2:14, 2:12]})
+    assert not layer.data[2:4].any()
+    assert (layer.data[4:14, 2:12] == 2).all()
+    assert accepted.kept == 20
+    assert "20 voxels you drew or erased there were kept" in accepted.sentence("masks")
+    # Another object may go there.
+    write(layer, {3: np.s_[2:4, 2:12]})
+    assert (layer.data[2:4, 2:12] == 3).all()
+
+
+def test_what_another_object_took_and_left_is_not_erased_by_hand(layer):
+    write(layer, {2: np.s_[2:12, 2:12]})
+    write(layer, {3: np.s_[8:20, 2:12]})
+    write(layer, {3: np.s_[12:20, 2:12]})
+    accepted = write(layer, {2: np.s_[2:12, 2:12]})
+    assert (layer.data[2:12, 2:12] == 2).all()
+    assert accepted.kept == 0
+
+
+def test_a_new_number_is_told(layer):
+    layer.data[30:35, 50:55] = 2
+    accepted = write(layer, {2: np.s_[2:8, 2:8]})
+    assert "2 became 3" in accepted.sentence("masks")

@@ -134,7 +134,7 @@ WHOLE = Region((0, 1), (None, None))
 def test_shapes_are_read_in_the_coordinates_of_the_scribbles():
     labels = Labels(np.zeros((64, 64), np.uint8), scale=(2, 2), translate=(1, 3))
     shapes = Shapes([BOX], shape_type="rectangle", edge_width=4, features={"label": [5]})
-    (figure,) = figures_of(shapes, labels, WHOLE, 2)
+    (figure,) = figures_of(shapes, labels, WHOLE, [2])
     assert figure.kind == "rectangle"
     assert figure.label == 5
     assert np.allclose(figure.vertices, (BOX - (1, 3)) / 2)
@@ -144,7 +144,7 @@ def test_shapes_are_read_in_the_coordinates_of_the_scribbles():
 def test_without_a_label_column_each_shape_is_an_object():
     labels = Labels(np.zeros((64, 64), np.uint8))
     shapes = Shapes([BOX, BOX + 5], shape_type="polygon")
-    assert [f.label for f in figures_of(shapes, labels, WHOLE, 4)] == [4, 5]
+    assert [f.label for f in figures_of(shapes, labels, WHOLE, [4, 5])] == [4, 5]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 0, 1.5, "left"])
@@ -152,21 +152,21 @@ def test_labels_of_shapes_must_be_positive_integers(wrong):
     labels = Labels(np.zeros((64, 64), np.uint8))
     shapes = Shapes([BOX], shape_type="polygon", features={"label": [wrong]}, name="rois")
     with pytest.raises(ScribbleError, match=r"Shape 0 of layer 'rois'.*whole number"):
-        figures_of(shapes, labels, WHOLE, 2)
+        figures_of(shapes, labels, WHOLE, [2])
 
 
 def test_flat_shapes_lie_in_the_slice_worked_on():
     labels = Labels(np.zeros((8, 64, 64), np.uint8))
     shapes = Shapes([BOX], shape_type="ellipse", name="rois")
-    (figure,) = figures_of(shapes, labels, Region((1, 2), (3, None, None)), 2)
+    (figure,) = figures_of(shapes, labels, Region((1, 2), (3, None, None)), [2])
     assert (figure.vertices[:, 0] == 3).all()
     assert np.allclose(figure.vertices[:, 1:], BOX)
     with pytest.raises(ScribbleError, match=r"'rois' has 2 axes.*current slice"):
-        figures_of(shapes, labels, Region((0, 1, 2), (None,) * 3), 2)
+        figures_of(shapes, labels, Region((0, 1, 2), (None,) * 3), [2])
 
 
 def test_shapes_with_more_axes_than_the_image_are_refused():
     labels = Labels(np.zeros((64, 64), np.uint8), name="strokes")
     shapes = Shapes([np.insert(BOX, 0, 2, axis=1)], shape_type="polygon", name="rois")
     with pytest.raises(ScribbleError, match="'rois' has 3 axes but 'strokes' only 2"):
-        figures_of(shapes, labels, WHOLE, 2)
+        figures_of(shapes, labels, WHOLE, [2])

@@ -154,3 +154,73 @@ def test_scribbles_may_change_to_another_level(open_widget, qtbot, notes):
         step = 2**level
         assert iou(preview(viewer) == 2, truth[::step, ::step] == 2) > 0.8
     assert not notes
+
+
+def test_scribbles_of_another_shape_are_given_up_for_another_image(painted, qtbot, notes):
+    viewer, widget, _ = painted()
+    strokes = widget.scribbles_box.layer
+    other = viewer.add_image(np.zeros((40, 50)), name="other")
+    widget.image_box.layer = other
+    settle(qtbot, widget)
+    assert widget.scribbles_box.layer is None
+    assert "New scribbles" in widget.advice.text()
+    widget.image_box.layer = viewer.layers["disks"]
+    settle(qtbot, widget)
+    assert widget.scribbles_box.layer is strokes
+    assert not notes
+
+
+def test_the_advice_knows_what_was_accepted(painted, qtbot, notes):
+    viewer, widget, _ = painted()
+    assert "K to accept" in widget.advice.text()
+    accept(widget, qtbot)
+    widget.scribbles_box.layer.selected_label = 1
+    assert widget.advice.text().startswith("Accepted.")
+    accept(widget, qtbot)
+    accept(widget, qtbot)  # Said once.
+    assert sum("no new mask to accept" in note for note in notes) == 1
+    viewer.layers["disks masks"].undo()
+    widget.fit_button.click()
+    settle(qtbot, widget)
+    accept(widget, qtbot)
+    assert (viewer.layers["disks masks"].data == 2).any()
+
+
+def test_figures_keep_their_ids(painted, qtbot):
+    viewer, widget, _ = painted()
+    box = np.array([[60, 100], [60, 120], [76, 120], [76, 100]])
+    shapes = viewer.add_shapes([box, box - [40, 0]], shape_type="rectangle")
+    widget.shapes_box.layer = shapes
+    settle(qtbot, widget)
+    assert [row.label for row in widget.table.rows] == [2, 3, 4]
+    widget.next_button.click()
+    layer = widget.scribbles_box.layer
+    assert layer.selected_label == 5
+    drag(layer, (46, 86), (46, 94))
+    settle(qtbot, widget)
+    labels = viewer.layers["disks preview"].data
+    assert (labels[68, 110], labels[28, 110], labels[46, 90]) == (3, 4, 5)
+    shapes.selected_data = {0}
+    shapes.remove_selected()
+    settle(qtbot, widget)
+    labels = viewer.layers["disks preview"].data
+    assert (labels[68, 110], labels[28, 110], labels[46, 90]) == (0, 4, 5)
+
+
+def test_new_scribbles_hide_the_old_ones(painted, qtbot):
+    _, widget, _ = painted()
+    old = widget.scribbles_box.layer
+    widget.new_button.click()
+    settle(qtbot, widget)
+    assert widget.scribbles_box.layer is not old
+    assert not old.visible
+
+
+def test_live_off_and_on_leaves_masks_as_they_are(painted, qtbot):
+    viewer, widget, _ = painted()
+    before = widget.session.preview.outcomes.copy()
+    widget.live_box.setChecked(False)
+    widget.live_box.setChecked(True)
+    settle(qtbot, widget)
+    assert widget.session.preview.outcomes == before
+    assert preview(viewer).any()

@@ -80,9 +80,6 @@ def show(report: Mapping[str, Any], *, as_json: bool) -> None:
     """Print a report: results on stdout, warnings on stderr."""
     for message in report["warnings"]:
         warn(message)
-    for stroke in report["unsatisfied"]:
-        if not any(stroke["message"] in message for message in report["warnings"]):
-            warn(stroke["message"])
     text = json.dumps(report, ensure_ascii=False) if as_json else _text(report)
     try:
         print(text, flush=True)

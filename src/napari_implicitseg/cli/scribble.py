@@ -48,6 +48,9 @@ class OmeZarr(StrEnum):
     V04 = "0.4"
 
 
+# Strokes leave most of an image unlabelled; grey levels do not.
+_MOST_PAINTED = 0.8
+_MANY_LABELS = 16
 _EVIDENCE = ("auto", "histogram", "geodesic", "none")
 
 
@@ -139,9 +142,9 @@ def scribble(
 ) -> None:
     """Turn scribbles into one mask per object, with a promise about its shape.
 
-    Prints one line per object: its id, its area in the unit of the voxel size
-    squared (volume, cubed, in 3D), whether the promise holds on the voxels, how
-    many voxels were added to keep it; then the seconds the fit took.
+    Prints one line per object: its id, its voxels and, if the voxel size is known,
+    its area or volume, whether the promise holds on the voxels, how many voxels
+    were added to keep it; then the seconds the fit took.
 
     \b
     Examples:
@@ -161,6 +164,7 @@ def scribble(
         data = _read(job, level=level, time=time, channel_axis=channel_axis)
         data.grid = _corrected(data, spacing, unit)
         job.check(data)
+        data.check_strokes(job)
         result = _fit(
             data,
             shape=shape.value,
@@ -227,6 +231,21 @@ class _Data:
     channel_axis: int | None
     evidence: str | NDArray[np.float32]
     grid: Grid
+
+    def check_strokes(self, job: _Job) -> None:
+        """Refuse what looks like an image instead of strokes."""
+        import numpy as np
+
+        labels = np.asarray(self.scribbles.data)
+        share = np.count_nonzero(labels) / max(labels.size, 1)
+        if share < _MOST_PAINTED:
+            return
+        count = len(np.unique(labels[labels != 0]))
+        if count >= _MANY_LABELS:
+            raise InputError(
+                f"{share:.0%} of '{job.scribbles}' are labelled, with {count} labels: that looks "
+                "like an image, not like strokes. Are IMAGE and SCRIBBLES swapped?"
+            )
 
     def largest_id(self) -> int:
         """Return the largest id painted."""

@@ -285,7 +285,7 @@ def _check_input(path: Path, name: str) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
-        raise FileError(f"The {name} '{path}' does not exist. Check the path.") from error
+        raise FileError(f"The {name} file '{path}' does not exist. Check the path.") from error
     except OSError as error:
         raise explain(error, path, "read") from error
     if not path.is_dir() and size == 0:

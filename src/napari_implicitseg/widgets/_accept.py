@@ -1,9 +1,9 @@
 """Writing accepted objects into a results layer without losing anything.
 
 A voxel may be written if it is free, or if it still holds what an earlier
-accept wrote there. So what a person drew into the results layer stays, objects
-accepted before give way to newer ones only where these claim their voxels, and
-accepting an object again replaces its old mask.
+accept wrote there. So what a person drew into the results layer or erased from
+an object stays, objects accepted before give way to newer ones only where these
+claim their voxels, and accepting an object again replaces its old mask.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def results_layer(viewer: ViewerModel, image: Image, scribbles: Labels, *, below
     layer = Labels(
         np.zeros(shape, np.uint32),
         name=f"{image.name} masks",
+        opacity=0.35,  # A correction shows in the preview above it.
         metadata={RESULTS: ledger},
         **_layers.like(image, level),
     )
@@ -68,11 +69,22 @@ class Accepted:
     ids : dict of int to int
         Id in the results layer of each object written.
     kept : int
-        Voxels left as they were because a person drew them.
+        Voxels left as they were because a person drew or erased them.
     """
 
     ids: dict[int, int]
     kept: int
+
+    def sentence(self, name: str) -> str:
+        """Tell a user about it, given the name of the results layer."""
+        count = len(self.ids)
+        moved = [f"{old} became {new}" for old, new in self.ids.items() if old != new]
+        return (
+            f"Accepted {count} object{'s' * (count != 1)} into '{name}'."
+            + (f" {self.kept} voxels you drew or erased there were kept." if self.kept else "")
+            + (f" As their numbers were taken, {', '.join(moved)}." if moved else "")
+            + " Paint on to correct them or to add more; Ctrl+Z in that layer takes them back."
+        )
 
 
 def write_objects(
@@ -113,7 +125,8 @@ def write_objects(
     for label, result in ids.items():
         wanted[labels == label] = result
     current = data.reshape(-1)[flat].astype(np.int64)
-    free = (current == 0) | _still_ours(flat, current, memory)
+    erased = _erased(flat, current, wanted, memory)
+    free = ((current == 0) & ~erased) | _still_ours(flat, current, memory)
     kept = int((~free & (current != wanted)).sum())
     old = _old_voxels(data, ids, memory, flat, covers)
     where = np.concatenate([flat[free], *old.values()])
@@ -148,6 +161,21 @@ def _choose_ids(
         known[source, label] = chosen[label] = fresh
         used.add(fresh)
     return chosen
+
+
+def _erased(
+    flat: NDArray[np.intp],
+    current: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    memory: Voxels,
+) -> NDArray[np.bool_]:
+    """Whether a person erased from each voxel the object that is to be written there."""
+    out = np.zeros(flat.shape, bool)
+    for result in np.unique(wanted).tolist():
+        if result in memory:
+            here = (wanted == result) & (current == 0)
+            out[here] = contained(flat[here], memory[result])
+    return out
 
 
 def _still_ours(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["advise"]
 
 
-def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool) -> str:
+def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool, accepted: bool) -> str:
     """Say what the user can do now.
 
     Parameters
@@ -24,6 +24,8 @@ def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool) -> str:
         Ids with strokes in the region shown, as of the last fit.
     waits : bool
         Whether strokes wait for the user to ask for a fit.
+    accepted : bool
+        Whether the masks of the region shown are in the results layer.
     """
     scribbles = inputs.scribbles
     if inputs.image is None:
@@ -44,4 +46,6 @@ def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool) -> str:
         return "The strokes have changed. Press Fit, or turn Live on."
     if scribbles.selected_label not in (*objects, BACKGROUND, 0):
         return f"Paint one stroke inside the next object (label {scribbles.selected_label})."
+    if accepted:
+        return "Accepted. Correct with further strokes, or press N for the next object."
     return "Correct with further strokes, press N for the next object, or K to accept."

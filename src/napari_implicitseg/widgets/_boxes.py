@@ -93,6 +93,15 @@ class LayerComboBox(QComboBox):
             self._chosen = chosen
             self.layer_changed.emit()
 
+    def reconsider(self) -> None:
+        """Give up a visible layer that does not suit any more for one that does, or none."""
+        before = self._chosen
+        if before is None or (before.visible and not self._suits(before)):
+            self._chosen = None
+            self.refresh()
+            if before is not None and self._chosen is None:
+                self.layer_changed.emit()
+
     def disconnect_layers(self) -> None:
         """Stop following the layer list."""
         for name in self._LIST_EVENTS:

@@ -196,7 +196,9 @@ def size_unit(layer: Layer, axes: Sequence[int]) -> str:
     return unit + ("²" if flat else "³")
 
 
-def figures_of(shapes: Shapes, labels: Labels, region: Region, first: int) -> list[Figure]:
+def figures_of(
+    shapes: Shapes, labels: Labels, region: Region, numbers: Sequence[int]
+) -> list[Figure]:
     """Read the figures of a Shapes layer in the coordinates of a Labels layer.
 
     Parameters
@@ -207,9 +209,9 @@ def figures_of(shapes: Shapes, labels: Labels, region: Region, first: int) -> li
         The layer whose array coordinates to use.
     region : Region
         Where figures with fewer axes than the array lie.
-    first : int
-        Without a `label` column each figure is an object of its own, with ids
-        from here on.
+    numbers : sequence of int
+        Ids of the figures where there is no `label` column: each is an object of
+        its own then.
 
     Raises
     ------
@@ -217,7 +219,7 @@ def figures_of(shapes: Shapes, labels: Labels, region: Region, first: int) -> li
         If an id is missing or no positive integer, or a figure with too few
         axes would lie in no particular slice.
     """
-    ids = _figure_ids(shapes, first)
+    ids = _figure_ids(shapes, numbers)
     scale = abs(float(shapes.scale[-1]) / float(labels.scale[-1]))
     found = []
     for number, (vertices, kind, width, label) in enumerate(
@@ -235,10 +237,10 @@ def figures_of(shapes: Shapes, labels: Labels, region: Region, first: int) -> li
     return found
 
 
-def _figure_ids(shapes: Shapes, first: int) -> list[int]:
-    """Read or number the ids of the figures."""
+def _figure_ids(shapes: Shapes, numbers: Sequence[int]) -> Sequence[int]:
+    """Read the ids of the figures, or take those given."""
     if _LABEL_COLUMN not in shapes.features:
-        return list(range(first, first + len(shapes.data)))
+        return numbers
     found = []
     for number, value in enumerate(shapes.features[_LABEL_COLUMN]):
         try:

@@ -118,6 +118,10 @@ def _apply(voxels: Voxels, entry: _Entry) -> None:
     if entry.undone:
         return
     nothing = np.empty(0, np.intp)
+    written = np.sort(np.concatenate([nothing, *entry.wrote.values()]))
+    for result in voxels.keys() - entry.wrote.keys():
+        # Taken over by another object: not a person's doing.
+        voxels[result] = voxels[result][~contained(voxels[result], written)]
     for result in {*entry.wrote, *entry.erased}:
         before = voxels.get(result, nothing)
         rest = before[~contained(before, entry.erased.get(result, nothing))]

@@ -103,6 +103,10 @@ class Preview:
             return (), np.empty(0, np.uint16)
         return tuple(np.concatenate(found, axis=1)), np.concatenate(ids)
 
+    def is_accepted(self, index: Index) -> bool:
+        """Whether a region has an outcome and it was accepted."""
+        return index in self.outcomes and index not in self._pending
+
     def regions(self) -> list[Region]:
         """Return the regions with outcomes not accepted yet."""
         return [self.outcomes[index].request.region for index in self._pending]

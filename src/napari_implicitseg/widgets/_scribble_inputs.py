@@ -20,11 +20,19 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Shapes
 
     from napari_implicitseg.geometry import Figure
+    from napari_implicitseg.widgets._figure_numbers import FigureNumbers
     from napari_implicitseg.widgets._layers import Region
     from napari_implicitseg.widgets._preview import Index
     from napari_implicitseg.widgets._scribble_fit import Outcome
 
-__all__ = ["WATCHED_VOXELS", "Inputs", "brush_size_for", "build_request", "region_shown"]
+__all__ = [
+    "WATCHED_VOXELS",
+    "Inputs",
+    "brush_size_for",
+    "build_request",
+    "highest_label",
+    "region_shown",
+]
 
 WATCHED_VOXELS = 1 << 24
 """Regions up to this size are copied and compared in the main thread."""
@@ -68,6 +76,7 @@ def build_request(
     inputs: Inputs,
     outcomes: Mapping[Index, Outcome],
     version: int,
+    numbers: FigureNumbers,
     region: Region | None = None,
 ) -> FitRequest | None:
     """Gather what a fit needs.
@@ -80,6 +89,8 @@ def build_request(
         Earlier fits, to start from where they fit.
     version : int
         Which state of the strokes this is.
+    numbers : FigureNumbers
+        Ids of figures that name none.
     region : Region, optional
         What to fit; the region shown by default.
 
@@ -108,7 +119,7 @@ def build_request(
         image=_layers.level_data(image, level),
         has_channels=bool(image.rgb),
         labels=labels,
-        figures=_figures(inputs.shapes, scribbles, region, labels),
+        figures=_figures(inputs.shapes, scribbles, region, labels, numbers),
         whole=tuple(int(n) for n in scribbles.data.shape),
         region=region,
         spacing=tuple(abs(float(s)) for s in scribbles.scale),
@@ -128,14 +139,24 @@ def brush_size_for(shape: tuple[int, ...]) -> int:
     return int(np.clip(round(math.sqrt(min(shape[-2:])) / 4), 2, 12))
 
 
+def highest_label(scribbles: Labels, outcomes: Mapping[Index, Outcome]) -> int:
+    """Return the largest id painted; in a large layer, of those fitted."""
+    data = scribbles.data
+    if isinstance(data, np.ndarray) and data.size <= WATCHED_VOXELS:
+        return int(data.max(initial=0))
+    fitted = (label for outcome in outcomes.values() for label in outcome.painted)
+    return max(*fitted, int(scribbles.selected_label), 0)
+
+
 def _figures(
-    shapes: Shapes | None, scribbles: Labels, region: Region, labels: Any
+    shapes: Shapes | None, scribbles: Labels, region: Region, labels: Any, numbers: FigureNumbers
 ) -> tuple[Figure, ...]:
     """Read the Shapes layer; figures without an id get the ones after the painted ones."""
     if shapes is None:
         return ()
     painted = int(labels.max(initial=BACKGROUND)) if isinstance(labels, np.ndarray) else BACKGROUND
-    return tuple(_layers.figures_of(shapes, scribbles, region, painted + 1))
+    ids = numbers.give(len(shapes.data), painted)
+    return tuple(_layers.figures_of(shapes, scribbles, region, ids))
 
 
 def _evidence(chosen: str | Image, scribbles: Labels) -> Any:

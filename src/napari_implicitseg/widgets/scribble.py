@@ -157,6 +157,7 @@ class ScribbleWidget(DockedWidget):
         self._show_busy(False)
 
     def _connect(self) -> None:
+        self.image_box.layer_changed.connect(self.scribbles_box.reconsider)
         for box in (self.image_box, self.scribbles_box, self.shapes_box):
             box.layer_changed.connect(self._inputs_changed)
         for option in (self.scope_box, self.shape_box, self.evidence_box, self.model_box):
@@ -233,7 +234,7 @@ class ScribbleWidget(DockedWidget):
     @guarded("Switching live fits")
     def _live_toggled(self, on: bool) -> None:
         self.session.live = on
-        if on:
+        if on and self.session.is_behind:
             self.session.fit()
 
     @guarded("Reading the choices")

@@ -18,6 +18,7 @@ from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import results_layer, write_objects
 from napari_implicitseg.widgets._advice import advise
+from napari_implicitseg.widgets._figure_numbers import FigureNumbers
 from napari_implicitseg.widgets._preview import Preview
 from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest, Outcome
 from napari_implicitseg.widgets._scribble_inputs import (
@@ -25,6 +26,7 @@ from napari_implicitseg.widgets._scribble_inputs import (
     Inputs,
     brush_size_for,
     build_request,
+    highest_label,
     region_shown,
 )
 
@@ -88,6 +90,7 @@ class ScribbleSession:
         self._owed: dict[Index, FitRequest] = {}
         self._asked_version = -1
         self._history = (0, 0)
+        self._numbers = FigureNumbers()
 
     # What the user has chosen -------------------------------------------------
 
@@ -99,6 +102,8 @@ class ScribbleSession:
         self._unwatch()
         old, self.inputs = self.inputs, new
         self._watch()
+        if old.shapes is not new.shapes:
+            self._numbers.forget()
         if (old.image, old.scribbles, old.scope) != (new.image, new.scribbles, new.scope):
             self.drop_preview()
         self.strokes_changed()
@@ -121,6 +126,8 @@ class ScribbleSession:
             **_layers.like(image, level),
         )
         layer.brush_size = brush_size_for(shape)
+        if self.inputs.scribbles is not None:
+            self.inputs.scribbles.visible = False  # Its strokes do not count any more.
         self.viewer.add_layer(layer)
         self.use(scribbles=layer)
         self.preview.ensure(image, layer)
@@ -135,12 +142,7 @@ class ScribbleSession:
         layer = self.inputs.scribbles
         if layer is None:
             raise InputError('There is no layer to paint on. Press "New scribbles" first.')
-        data = layer.data
-        if isinstance(data, np.ndarray) and data.size <= WATCHED_VOXELS:
-            highest = int(data.max(initial=0))
-        else:
-            highest = max((o for s in self.preview.outcomes.values() for o in s.painted), default=0)
-            highest = max(highest, int(layer.selected_label))
+        highest = max(highest_label(layer, self.preview.outcomes), self._numbers.highest)
         self.viewer.layers.selection.active = layer
         layer.mode = "paint"
         layer.selected_label = max(highest, BACKGROUND) + 1
@@ -158,6 +160,11 @@ class ScribbleSession:
             self._cancel()
             self.tell()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether strokes or inputs have changed since the last fit."""
+        return self._is_due or self._fitted_version != self._version
+
     def read_strokes(self) -> None:
         """Take up what was painted, unless something has read it since."""
         if self._is_due:
@@ -169,7 +176,9 @@ class ScribbleSession:
         self._cancel()
         try:
             outcomes = self.preview.outcomes
-            request = build_request(self.viewer, self.inputs, outcomes, self._version, region)
+            request = build_request(
+                self.viewer, self.inputs, outcomes, self._version, self._numbers, region
+            )
         except ImplicitSegError as error:
             self._accept_next = False
             self.refused.emit(error)
@@ -211,7 +220,7 @@ class ScribbleSession:
             for region in self.preview.regions()
             if scribbles is not None
             and region.index in self._asked
-            and not _same(self._asked[region.index], region.take(scribbles.data))
+            and not np.array_equal(self._asked[region.index], region.take(scribbles.data))
         ]
         for region in stale:
             self.fit(region)
@@ -250,19 +259,14 @@ class ScribbleSession:
         coords, labels = self.preview.pending()
         if scribbles is None or not labels.size:
             raise InputError(
-                "There is no new mask to accept. Paint one stroke of background (label 1) and "
-                "one stroke on each object (label 2 and more)."
+                "There is no new mask to accept. Paint background (label 1) and objects (label 2 "
+                "and more); masks taken back with Ctrl+Z come again with Fit."
             )
         layer = results_layer(self.viewer, image, scribbles, below=self.preview.layer or scribbles)
         covers = self.preview.covers()
         accepted = write_objects(layer, coords, labels, scribbles.unique_id, covers)
         self.preview.clear()
-        count = len(accepted.ids)
-        kept = f" {accepted.kept} voxels you drew there were kept." if accepted.kept else ""
-        self.told.emit(
-            f"Accepted {count} object{'s' * (count != 1)} into '{layer.name}'.{kept} Paint on to "
-            "correct them or to add more; Ctrl+Z in that layer takes them back."
-        )
+        self.told.emit(accepted.sentence(layer.name))
         return accepted
 
     # Life cycle ---------------------------------------------------------------
@@ -296,12 +300,14 @@ class ScribbleSession:
         """Say what the user can do now."""
         scribbles = self.inputs.scribbles
         painted: tuple[int, ...] = ()
+        accepted = False
         if scribbles is not None:
             region = region_shown(self.viewer, scribbles, self.inputs.scope)
             outcome = self.preview.outcomes.get(region.index)
             painted = outcome.painted if outcome is not None else painted
+            accepted = self.preview.is_accepted(region.index)
         waits = self._fitted_version != self._version and not self.live
-        self.told.emit(advise(self.inputs, painted, waits=waits))
+        self.told.emit(advise(self.inputs, painted, waits=waits, accepted=accepted))
 
     # Inside -------------------------------------------------------------------
 
@@ -362,7 +368,10 @@ class ScribbleSession:
         self.strokes_changed()
 
     def _on_shapes(self, event: Any) -> None:
-        if str(getattr(event, "action", "")) in _SHAPE_ACTIONS:
+        action = str(getattr(event, "action", ""))
+        if action == "removed":
+            self._numbers.take_back(event.data_indices)
+        if action in _SHAPE_ACTIONS:
             self.strokes_changed()
 
     def _on_refresh(self, event: object) -> None:
@@ -377,7 +386,7 @@ class ScribbleSession:
         now = region.take(scribbles.data)
         if isinstance(now, np.ndarray) and now.size <= WATCHED_VOXELS:
             seen = self._asked.get(region.index)
-            changed = now.any() if seen is None else not _same(seen, now)
+            changed = now.any() if seen is None else not np.array_equal(seen, now)
         else:
             # Too large to compare while the user scrolls: the undo history tells as much.
             history = (len(scribbles._undo_history), len(scribbles._redo_history))
@@ -386,8 +395,3 @@ class ScribbleSession:
             self.strokes_changed()
         else:
             self.tell()
-
-
-def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two arrays are equal."""
-    return one.shape == other.shape and bool(np.array_equal(one, other))
