@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.network import NetworkSolver
@@ -19,6 +18,7 @@ from napari_implicitseg.fitting.problem import Effort, Geometry
 from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
+from napari_implicitseg.scribbles import stroke_numbers
 from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FitOptions", "Start", "fit_digest", "fit_image"]
 
-# Strokes are told apart only while the box around them stays this small.
-_STROKE_BOX = 1 << 26
 _MOST_REPORTED = 20
 
 
@@ -268,7 +266,7 @@ def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke
     out = []
     for label in np.unique(samples.ids[wrong]).tolist():
         mine = samples.ids == label
-        strokes = _stroke_numbers(samples.coords[mine])
+        strokes = stroke_numbers(samples.coords[mine])
         coords, values = samples.coords[mine][wrong[mine]], got[mine][wrong[mine]]
         numbers = strokes[wrong[mine]]
         # One pass over the voxels sorted by stroke: there may be very many strokes.
@@ -280,18 +278,6 @@ def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke
                 UnsatisfiedStroke(label=label, got=main, voxels=len(here), position=position)
             )
     return sorted(out, key=lambda stroke: -stroke.voxels)
-
-
-def _stroke_numbers(coords: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Tell connected strokes among voxels (N, D) apart; all 1 if they lie too far apart."""
-    low = coords.min(axis=0)
-    size = coords.max(axis=0) - low + 1
-    if np.prod(size.astype(float)) > _STROKE_BOX:
-        return np.ones(len(coords), np.int64)
-    mask = np.zeros(size, bool)
-    at = tuple((coords - low).T)
-    mask[at] = True
-    return np.asarray(ndimage.label(mask, np.ones((3,) * mask.ndim))[0][at], np.int64)
 
 
 def _warnings(

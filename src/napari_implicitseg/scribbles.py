@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_implicitseg.errors import InputError, ScribbleError
 from napari_implicitseg.features import iter_blocks
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["MAX_ID", "Samples", "read_scribbles"]
+__all__ = ["MAX_ID", "Samples", "read_scribbles", "stroke_numbers"]
 
 MAX_ID = np.iinfo(np.uint32).max
 
 # Bytes looked at together in search of strokes.
 _RUN = 1024
+# Strokes are told apart only while the box around them stays this small.
+_STROKE_BOX = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,3 +167,15 @@ def _check_ids(
             f"The {name} have only background strokes (label {background}). Paint a stroke "
             f"on each object with its own label, {background + 1} or more."
         )
+
+
+def stroke_numbers(coords: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tell connected strokes among voxels (N, D) apart; all 1 if they lie too far apart."""
+    low = coords.min(axis=0)
+    size = coords.max(axis=0) - low + 1
+    if np.prod(size.astype(float)) > _STROKE_BOX:
+        return np.ones(len(coords), np.int64)
+    mask = np.zeros(size, bool)
+    at = tuple((coords - low).T)
+    mask[at] = True
+    return np.asarray(ndimage.label(mask, np.ones((3,) * mask.ndim))[0][at], np.int64)

@@ -14,7 +14,8 @@ from napari_implicitseg import certify, fit_scribbles
 from napari_implicitseg.features import Window
 from napari_implicitseg.fitting.problem import Effort, Geometry
 from napari_implicitseg.fitting.sequential import Fitted
-from napari_implicitseg.fitting.trim import trimmed
+from napari_implicitseg.fitting.trim import contradicting, trimmed
+from napari_implicitseg.scribbles import stroke_numbers
 from napari_implicitseg.shapes.convex import Polytope
 
 
@@ -57,15 +58,25 @@ def test_what_a_plane_parts_from_the_strokes_is_cut_off(data):
     assert (found.mask <= item.mask).all()
     kept = item.shape.rasterize(shape)[tuple(np.array(own).T)]
     assert found.mask[tuple(np.array(own)[kept].T)].all()
-    strokes = np.zeros(shape, bool)
-    strokes[tuple(np.array(own).T)] = True
-    for other in others:
-        together = strokes.copy()
-        together[other] = True
-        inside = not _outside_hull(own, other)
-        if not inside and found is not item:
-            assert not found.mask[other]
+    assert not any(found.mask[v] for v in others if _outside_hull(own, v))
     assert certify(found.shape.rasterize(shape), kind="convex").holds
+
+
+@given(st.data())
+def test_strokes_within_the_hull_of_an_objects_own_contradict_it(data):
+    ndim = data.draw(st.sampled_from([2, 3]))
+    shape = (9, 11) if ndim == 2 else (5, 6, 7)
+    voxel = st.tuples(*(st.integers(0, n - 1) for n in shape))
+    voxels = data.draw(st.lists(voxel, min_size=2, max_size=14, unique=True))
+    count = data.draw(st.integers(1, len(voxels) - 1))
+    own, others = voxels[:count], voxels[count:]
+    problem = SimpleNamespace(voxels=np.array(voxels), own=np.arange(len(voxels)) < count)
+    found = contradicting(problem)
+    assert not found[:count].any()
+    numbers = stroke_numbers(np.array(others))
+    within = [not _outside_hull(own, v) for v in others]
+    for number, got in zip(numbers, found[count:], strict=True):
+        assert got == any(w for w, n in zip(within, numbers, strict=True) if n == number)
 
 
 def _outside_hull(points, other):
@@ -75,6 +86,14 @@ def _outside_hull(points, other):
     points = np.array(points, float)
     equal = np.vstack([points.T, np.ones(len(points))])
     return linprog(np.zeros(len(points)), A_eq=equal, b_eq=[*other, 1]).status == 2
+
+
+def test_a_dab_right_across_a_stroke_does_not_spoil_the_mask(scene):
+    before = fit_scribbles(scene.image, scene.scribbles)
+    scene.scribbles[46:51, 46:51] = 1
+    result = fit_scribbles(scene.image, scene.scribbles)
+    assert result.report.unsatisfied
+    assert (result.labels == 2).sum() > 0.5 * (before.labels == 2).sum()
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

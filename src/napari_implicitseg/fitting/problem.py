@@ -164,6 +164,8 @@ class Problem:
         Whether they are this object's.
     boost : ndarray of float32, shape (K,)
         Extra weight of strokes that a fit did not satisfy.
+    hopeless : ndarray of bool, shape (K,)
+        Strokes found to contradict the object's own: no fit has to satisfy them.
     whitening : Whitening
     """
 
@@ -177,6 +179,7 @@ class Problem:
     voxels: NDArray[np.int64]
     own: BoolArray
     boost: NDArray[np.float32]
+    hopeless: BoolArray
     whitening: Whitening
 
     @property
@@ -264,6 +267,7 @@ def pose(reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry) -> 
         voxels=voxels,
         own=own,
         boost=np.ones(len(own), np.float32),
+        hopeless=np.zeros(len(own), bool),
         whitening=Whitening.of(centres, float(grid.pitch.max()) / 2),
     )
 

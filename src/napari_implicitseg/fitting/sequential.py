@@ -17,7 +17,7 @@ from napari_implicitseg.fitting.problem import (
     window_over,
 )
 from napari_implicitseg.fitting.reach import Scout
-from napari_implicitseg.fitting.trim import grown, trimmed
+from napari_implicitseg.fitting.trim import contradicting, grown, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -276,6 +276,9 @@ class Fitter:
         More weight on an object's own stroke may lose one of the background
         beside it, and the other way round: what is left is cut off.
         """
+        for item in items:
+            if _missed(item).any():
+                item.problem.hopeless = contradicting(item.problem)
         best = {item.label: item for item in items}
         whole = {item.label: item for item in items if not _lost(item)}
         for _ in range(_MOST_ENFORCEMENTS):
@@ -309,6 +312,7 @@ def _lost(item: Fitted) -> bool:
 
 
 def _missed(item: Fitted) -> BoolArray:
-    """Stroke voxels of the window that the mask contradicts, shape (K,)."""
-    at = item.problem.voxels - np.asarray(item.window.start)
-    return np.asarray(item.mask[tuple(at.T)] != item.problem.own)
+    """Stroke voxels of the window that the mask contradicts and need not, shape (K,)."""
+    problem = item.problem
+    at = problem.voxels - np.asarray(item.window.start)
+    return np.asarray(item.mask[tuple(at.T)] != problem.own) & ~problem.hopeless

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_implicitseg.scribbles import stroke_numbers
+from napari_implicitseg.shapes.certificate import digital_hull
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
-    from napari_implicitseg.fitting.problem import Geometry
+    from napari_implicitseg.fitting.problem import Geometry, Problem
     from napari_implicitseg.fitting.sequential import Fitted
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["grown", "trimmed"]
+__all__ = ["contradicting", "grown", "trimmed"]
 
 # A mask may grow by a tenth to hold a stroke; what lies further out was left out for a reason.
 _MOST_GROWTH = 1.1
@@ -47,6 +49,28 @@ def grown(item: Fitted, grid: Geometry) -> Fitted:
     if mask.sum() > _MOST_GROWTH * item.mask.sum():
         return item
     return replace(item, shape=shape, mask=mask)
+
+
+def contradicting(problem: Problem) -> BoolArray:
+    """Find strokes of others that no convex mask with all of the object's own leaves out, (K,).
+
+    A stroke counts as a whole: where a part of it lies within the hull of the
+    object's own, it is no help to satisfy the rest.
+    """
+    out = np.zeros(len(problem.voxels), bool)
+    own, others = problem.voxels[problem.own], problem.voxels[~problem.own]
+    if not len(own) or not len(others):
+        return out
+    low, high = own.min(axis=0), own.max(axis=0)
+    painted = np.zeros(high - low + 1, bool)
+    painted[tuple((own - low).T)] = True
+    hull = digital_hull(painted)
+    inside = ((others >= low) & (others <= high)).all(axis=1)
+    inside[inside] = hull[tuple((others[inside] - low).T)]
+    if inside.any():
+        numbers = stroke_numbers(others)
+        out[~problem.own] = np.isin(numbers, numbers[inside])
+    return out
 
 
 def trimmed(item: Fitted, wrong: BoolArray, grid: Geometry) -> Fitted:
