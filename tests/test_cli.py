@@ -166,6 +166,13 @@ def test_a_stack_is_fitted_slice_by_slice_or_whole(files: Path) -> None:
     assert volume.grid().scale == (40.0, 4.0, 4.0)
 
 
+def test_slices_taken_for_channels_are_told_of(files: Path) -> None:
+    tifffile.imwrite(files / "ten.tif", np.stack([COINS] * 10), photometric="minisblack")
+    done = run("scribble", "ten.tif", "strokes.png", "m.png", cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert "of length 10, is taken for channels" in done.stderr
+
+
 def test_a_level_and_a_time_point_are_chosen(files: Path) -> None:
     movie = np.stack([np.zeros_like(COINS), COINS])
     tifffile.imwrite(files / "movie.ome.tif", movie, metadata={"axes": "TYX"})

@@ -112,6 +112,8 @@ GOOD = ("image.png", "strokes.png", "out.tif")
         ((*GOOD, "--channel-axis", "7"), ("channel_axis is 7", "2 axes")),
         ((*GOOD, "--channel-axis", "0"), ("(40, 50)",)),
         ((*GOOD, "--level", "3"), ("level is 3",)),
+        ((*GOOD, "--time", "1"), ("time is 1", "no axis of time")),
+        (("image.tif", "strokes.png", "o.tif", "--time", "1"), ("time is 1", "no axis of time")),
         (("image.zarr", "strokes.png", "o.tif", "--level", "3"), ("level is 3", "choose 0")),
         ((*GOOD, "--evidence", "short.png"), ("(30, 50)", "(40, 50)")),
         ((*GOOD, "--device", "abacus"), ("abacus",)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from napari_implicitseg.cli._run import one_line_errors, parse_numbers, progress_bar
+from napari_implicitseg.cli._run import one_line_errors, parse_numbers, progress_bar, warn
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class OmeZarr(StrEnum):
 # Strokes leave most of an image unlabelled; grey levels do not.
 _MOST_PAINTED = 0.8
 _MANY_LABELS = 16
+_USUAL_CHANNELS = 4
 _EVIDENCE = ("auto", "histogram", "geodesic", "none")
 
 
@@ -268,6 +269,11 @@ def _read(job: _Job, *, level: int, time: int | None, channel_axis: int | None) 
             f"has {image.shape}{_channels(image)}. Save scribbles of the same height and width "
             "(and depth) as the image; --channel-axis says which axis holds channels."
         ) from error
+    if axis is not None and image.channel_axis is None and image.shape[axis] > _USUAL_CHANNELS:
+        warn(
+            f"Axis {axis} of '{job.image}', of length {image.shape[axis]}, is taken for channels. "
+            "If it is slices, give scribbles with the same slices."
+        )
     evidence: Any = job.evidence
     if isinstance(evidence, Path):
         if not evidence.exists():

@@ -20,6 +20,7 @@ from napari_implicitseg.volumes.atomic import (
 from napari_implicitseg.volumes.ome_zarr import holds_data, is_zarr, read_zarr
 from napari_implicitseg.volumes.pictures import PNG_MAX, read_picture, write_png
 from napari_implicitseg.volumes.tiff import read_tiff, write_tiff
+from napari_implicitseg.volumes.volume import check_no_time
 from napari_implicitseg.volumes.zarr_labels import image_of_labels, write_zarr_labels
 
 if TYPE_CHECKING:
@@ -277,6 +278,7 @@ def _read(
         )
     if level:
         raise InputError(f"level is {level} but '{path}' has only level 0.")
+    check_no_time(time, path)
     return read_picture(path, channel_axis=channel_axis, labels=labels)
 
 

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["EAGER_BYTES", "Axis", "Grid", "Volume", "arrange", "unit_name", "unit_symbol"]
+__all__ = [
+    "EAGER_BYTES",
+    "Axis",
+    "Grid",
+    "Volume",
+    "arrange",
+    "check_no_time",
+    "unit_name",
+    "unit_symbol",
+]
 
 EAGER_BYTES = 1 << 25
 """Arrays up to this size are read at once, larger ones window by window."""
@@ -275,6 +284,8 @@ def arrange(
     shape = tuple(int(n) for n in source.shape)
     axes = _name_channels(list(axes), shape, path, channel_axis)
     key: list[int | slice] = [slice(0, n) for n in shape]
+    if not any(axis.kind == "time" for axis in axes):
+        check_no_time(time, path)
     for i, axis in enumerate(axes):
         if axis.kind == "time":
             key[i] = _time_index(shape[i], time, path)
@@ -307,6 +318,12 @@ def _name_channels(
             "Only one axis may hold channels; save it with one."
         )
     return axes
+
+
+def check_no_time(time: int | None, path: Path) -> None:
+    """Refuse a time point of a file without time, other than the only one."""
+    if time not in (None, 0, -1):
+        raise InputError(f"time is {time} but '{path}' has no axis of time.")
 
 
 def _time_index(length: int, time: int | None, path: Path) -> int:
