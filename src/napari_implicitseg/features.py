@@ -65,6 +65,11 @@ class Window:
         """Block indices (N, D) of voxel indices (N, D)."""
         return np.asarray((coords - np.asarray(self.start)) // np.asarray(self.step))
 
+    def box_of(self, mask: BoolArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First voxel and the one after the last of the blocks in a mask of the window's shape."""
+        cells, start, step = np.argwhere(mask), np.asarray(self.start), np.asarray(self.step)
+        return start + cells.min(axis=0) * step, start + (cells.max(axis=0) + 1) * step
+
     def cells_of(self, finer: Window) -> tuple[NDArray[np.int64], ...]:
         """Open mesh of the block that each block of a finer window lies in."""
         return np.ix_(

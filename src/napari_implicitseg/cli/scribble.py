@@ -237,7 +237,10 @@ class _Data:
         """Refuse what looks like an image instead of strokes."""
         import numpy as np
 
-        labels = np.asarray(self.scribbles.data)
+        data = self.scribbles.data
+        if not isinstance(data, np.ndarray):
+            data = data[len(data) // 2 : len(data) // 2 + 1]  # Large: one slice will tell.
+        labels = np.asarray(data)
         share = np.count_nonzero(labels) / max(labels.size, 1)
         if share < _MOST_PAINTED:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_implicitseg.fitting.planes import spread_directions
-from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
+from napari_implicitseg.fitting.points import PointBatch, gather, torch_threads
 from napari_implicitseg.shapes.convex import ConvexNetwork
 
 if TYPE_CHECKING:
@@ -77,12 +77,6 @@ class NetworkSolver:
         base = shape.uncut
         sizes = (self._config.layers, self._config.width)
         return isinstance(base, ConvexNetwork) and (len(base.hidden), len(base.bias[0])) == sizes
-
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
-        """Bring a problem into the coordinates of an accepted shape."""
-        base = shape.uncut
-        assert isinstance(base, ConvexNetwork)
-        problem.whitening = Whitening(base.centre.numpy(), base.whiten.numpy())
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.fitting.problem import Cells, Problem
+    from napari_implicitseg.shapes.base import ImplicitShape
 
 __all__ = ["PointBatch", "Points", "Whitening", "gather", "torch_threads"]
 
@@ -62,6 +63,11 @@ class Whitening:
         values, vectors = np.linalg.eigh(moved.T @ moved / len(points))
         scale = 1 / np.sqrt(np.maximum(values, floor**2))
         return cls(centre, vectors * scale @ vectors.T)
+
+    @classmethod
+    def of_shape(cls, shape: ImplicitShape) -> Whitening:
+        """Return the map that a fitted shape is in the coordinates of."""
+        return cls(*(cast("Tensor", part).numpy() for part in (shape.centre, shape.whiten)))
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map points (N, D)."""

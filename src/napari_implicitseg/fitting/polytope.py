@@ -16,7 +16,7 @@ from napari_implicitseg.fitting.planes import (
     fit_planes,
     spread_directions,
 )
-from napari_implicitseg.fitting.points import PointBatch, Whitening, gather, torch_threads
+from napari_implicitseg.fitting.points import PointBatch, gather, torch_threads
 from napari_implicitseg.shapes.convex import Polytope
 
 if TYPE_CHECKING:
@@ -69,11 +69,6 @@ class PolytopeSolver:
         """Whether a shape of an earlier fit is a polytope of as many planes."""
         base = shape.uncut
         return isinstance(base, Polytope) and len(base.offsets) == self._count
-
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
-        """Bring a problem into the coordinates of an accepted shape."""
-        base = _base(shape)
-        problem.whitening = Whitening(base.centre.numpy(), base.whiten.numpy())
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
@@ -145,8 +140,9 @@ class PolytopeSolver:
         )
 
     def _continued(self, shape: ImplicitShape, problem: Problem) -> Planes:
-        """Planes of a shape that `adopt` has accepted or `solve` has returned."""
-        shape = _base(shape)
+        """Planes of a shape that was accepted or that `solve` has returned."""
+        shape = shape.uncut
+        assert isinstance(shape, Polytope)
         normals, offsets = shape.normals.detach().numpy(), shape.offsets.detach().numpy().copy()
         missed = problem.boost > 1
         if missed.any():
@@ -175,13 +171,6 @@ class PolytopeSolver:
             sharpness=SHARP_STAGES[-1].sharpness,
             extent=self._grid.extent,
         )
-
-
-def _base(shape: ImplicitShape) -> Polytope:
-    """Polytope of a shape that was accepted or solved for."""
-    base = shape.uncut
-    assert isinstance(base, Polytope)
-    return base
 
 
 def _push(

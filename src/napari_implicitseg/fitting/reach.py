@@ -145,10 +145,8 @@ class Scout:
 
     def _around(self, found: Reach) -> Window:
         """Window around what was found."""
-        cells = np.argwhere(found.core)
-        start, step = np.asarray(found.window.start), np.asarray(found.window.step)
-        low = start + cells.min(axis=0) * step
-        high = np.minimum(start + (cells.max(axis=0) + 1) * step, found.window.stop)
+        low, high = found.window.box_of(found.core)
+        high = np.minimum(high, found.window.stop)
         coarse = self._evidence.coarse
         return window_around(low.astype(float), high.astype(float), self._grid, coarse)
 

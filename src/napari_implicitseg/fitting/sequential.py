@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from napari_implicitseg.fitting.parts import stroke_component
+from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.fitting.problem import (
     Problem,
     pose,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Window
@@ -46,9 +46,6 @@ class Solver(Protocol):
 
     def accepts(self, shape: ImplicitShape) -> bool:
         """Whether it can continue from a shape of an earlier fit."""
-
-    def adopt(self, problem: Problem, shape: ImplicitShape) -> None:
-        """Bring a problem into the coordinates of an accepted shape."""
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
@@ -195,10 +192,8 @@ class Fitter:
             return False
         with torch.no_grad():
             every = torch.from_numpy((self._samples.coords + 0.5) * self._grid.pitch)
-            level, middle = (
-                shape.level(every).numpy(),
-                float(shape.level(cast("Tensor", shape.centre))),
-            )
+            level = shape.level(every).numpy()
+            middle = float(shape.level(torch.from_numpy(Whitening.of_shape(shape).centre)))
         # Unless a stroke of its own lies in the earlier shape, the user has moved on; one of
         # others deep inside says that the shape is no good to start from.
         return bool((level[own] <= 0).any() and not (level[~own] < _DEEP * min(middle, 0)).any())
@@ -209,10 +204,8 @@ class Fitter:
         territory = self._evidence.territory(label)
         coords = self._samples.coords[self._samples.ids == label]
         likely = self._evidence.probability(label, territory) > 0.5
-        cells = np.argwhere(stroke_component(likely, territory.cells(coords)))
-        step, start = np.asarray(territory.step), np.asarray(territory.start)
-        low = np.minimum(start + cells.min(axis=0) * step, coords.min(axis=0))
-        high = np.maximum(start + (cells.max(axis=0) + 1) * step, coords.max(axis=0) + 1)
+        low, high = territory.box_of(stroke_component(likely, territory.cells(coords)))
+        low, high = np.minimum(low, coords.min(axis=0)), np.maximum(high, coords.max(axis=0) + 1)
         return self._around(low.astype(float), high.astype(float))
 
     def _around(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> Window:
@@ -247,7 +240,7 @@ class Fitter:
         """Shape to continue from, if there is one."""
         start = starts.get(problem.label)
         if start is not None:
-            self._solver.adopt(problem, start)
+            problem.whitening = Whitening.of_shape(start.uncut)
         return start
 
     def _grown(self, window: Window) -> Window:

@@ -125,8 +125,9 @@ def write_objects(
     for label, result in ids.items():
         wanted[labels == label] = result
     current = data.reshape(-1)[flat].astype(np.int64)
-    erased = _erased(flat, current, wanted, memory)
-    free = ((current == 0) & ~erased) | _still_ours(flat, current, memory)
+    # A person has erased what was written once and is empty now.
+    erased = (current == 0) & _written(flat, wanted, memory)
+    free = ((current == 0) & ~erased) | _written(flat, current, memory)
     kept = int((~free & (current != wanted)).sum())
     old = _old_voxels(data, ids, memory, flat, covers)
     where = np.concatenate([flat[free], *old.values()])
@@ -163,31 +164,14 @@ def _choose_ids(
     return chosen
 
 
-def _erased(
-    flat: NDArray[np.intp],
-    current: NDArray[np.int64],
-    wanted: NDArray[np.int64],
-    memory: Voxels,
-) -> NDArray[np.bool_]:
-    """Whether a person erased from each voxel the object that is to be written there."""
+def _written(flat: NDArray[np.intp], ids: NDArray[np.int64], memory: Voxels) -> NDArray[np.bool_]:
+    """Whether each voxel is one that an earlier accept gave the id named for it."""
     out = np.zeros(flat.shape, bool)
-    for result in np.unique(wanted).tolist():
+    for result in np.unique(ids).tolist():
         if result in memory:
-            here = (wanted == result) & (current == 0)
+            here = ids == result
             out[here] = contained(flat[here], memory[result])
     return out
-
-
-def _still_ours(
-    flat: NDArray[np.intp], current: NDArray[np.int64], memory: Voxels
-) -> NDArray[np.bool_]:
-    """Whether each voxel holds what an earlier accept wrote there."""
-    ours = np.zeros(flat.shape, bool)
-    for result in np.unique(current[current != 0]).tolist():
-        if result in memory:
-            same = current == result
-            ours[same] = contained(flat[same], memory[result])
-    return ours
 
 
 def _old_voxels(

@@ -163,7 +163,7 @@ class ScribbleSession:
     @property
     def is_behind(self) -> bool:
         """Whether strokes or inputs have changed since the last fit."""
-        return self._is_due or self._fitted_version != self._version
+        return self._fitted_version != self._version
 
     def read_strokes(self) -> None:
         """Take up what was painted, unless something has read it since."""
@@ -248,7 +248,7 @@ class ScribbleSession:
             If there is no object to accept.
         """
         image, scribbles = self._need_image(), self.inputs.scribbles
-        if scribbles is not None and self._fitted_version != self._version:
+        if scribbles is not None and self.is_behind:
             self._accept_next = True
             if self._asked_version != self._version:
                 self.fit()
@@ -306,7 +306,7 @@ class ScribbleSession:
             outcome = self.preview.outcomes.get(region.index)
             painted = outcome.painted if outcome is not None else painted
             accepted = self.preview.is_accepted(region.index)
-        waits = self._fitted_version != self._version and not self.live
+        waits = self.is_behind and not self.live
         self.told.emit(advise(self.inputs, painted, waits=waits, accepted=accepted))
 
     # Inside -------------------------------------------------------------------
