@@ -39,7 +39,7 @@ check: setup  ## style, types, layers, manifest
 	$(BIN)/python tools/check_lengths.py
 
 bench: setup $(READY)-bench  ## measure speed and quality against peers and write benchmarks/RESULTS.md
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scribble.py --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/run.py --write
 
 setup: $(READY)  ## install everything into $(VENV)
 

@@ -1,4 +1,4 @@
-"""The three sets of the quality benchmark, each a list of cases."""
+"""The three sets of the benchmark of convex masks, each a list of cases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["SETS", "Case", "data_folder"]
+__all__ = ["SETS", "Case", "data_folder", "seeded"]
 
 _MOST_OBJECTS = 8
 _LEAST_AREA = 80
@@ -35,12 +35,15 @@ class Case:
     image : ndarray, shape (Y, X) or (Y, X, C)
     scribbles, truth : ndarray of int, shape (Y, X)
         Background strokes are 1, objects from 2 on; truth is 0 elsewhere.
+    ignore : ndarray of bool, shape (Y, X), optional
+        Pixels whose truth is not known: they are not scored.
     """
 
     name: str
     image: NDArray[np.generic]
     scribbles: NDArray[np.int32]
     truth: NDArray[np.int32]
+    ignore: NDArray[np.bool_] | None = None
 
 
 def data_folder() -> Path:
@@ -52,7 +55,7 @@ def data_folder() -> Path:
     return folder
 
 
-def _seeded(name: str) -> np.random.Generator:
+def seeded(name: str) -> np.random.Generator:
     """Random numbers that depend on the file's name alone."""
     return np.random.default_rng(zlib.crc32(name.encode()))
 
@@ -62,7 +65,7 @@ def blood_cells() -> list[Case]:
     cases = []
     for path in sorted((data_folder() / "cells" / "wbc").glob("*.bmp")):
         mask = io.imread(path.with_name(f"{path.stem}_mask.png")) > 64
-        rng = _seeded(path.name)
+        rng = seeded(path.name)
         scribbles = np.zeros(mask.shape, np.int32)
         scribbles[background_arc(mask, rng)] = 1
         scribbles[object_stroke(mask, rng)] = 2
@@ -82,7 +85,7 @@ def nuclei() -> list[Case]:
         labels = io.imread(next(path.parent.glob(f"{stem}_labels.*")))
         image = io.imread(path)
         image = image[..., :3] if image.ndim == 3 else image
-        rng = _seeded(path.name)
+        rng = seeded(path.name)
         ids, areas = np.unique(labels[labels > 0], return_counts=True)
         rim = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
         ids = ids[(areas >= _LEAST_AREA) & ~np.isin(ids, rim)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from common import at_least, timed, worst_decile
 from data import SETS
 from napari_implicitseg import certify, fit_scribbles
 from peers import grab_cut, graph_cut, walker
@@ -50,8 +50,7 @@ class Scores:
     @property
     def worst(self) -> float:
         """Mean of the lowest tenth of the IoUs."""
-        ranked = np.sort(self.iou)
-        return float(ranked[: max(1, len(ranked) // 10)].mean())
+        return worst_decile(self.iou)
 
 
 def _hausdorff(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
@@ -60,13 +59,6 @@ def _hausdorff(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
         return float(np.hypot(*mask.shape))
     far = [ndimage.distance_transform_edt(~a)[b].max() for a, b in ((mask, truth), (truth, mask))]
     return float(max(far))
-
-
-def _timed(function, *args):
-    """Call a function; return its result and the CPU seconds it took."""
-    begin = time.process_time()
-    result = function(*args)
-    return result, time.process_time() - begin
 
 
 def _fit(case: Case):
@@ -82,19 +74,19 @@ def measure(names: list[str], limit: int | None) -> dict[str, dict[str, Scores]]
         # The first call compiles; it is not measured.
         _fit(cases[0])
         for case in cases[:limit]:
-            result, seconds = _timed(_fit, case)
+            result, seconds = timed(_fit, case)
             scores["this package"].add(result.labels, case, seconds)
             assert all(
                 certify(result.labels == k, kind="convex").holds == c.holds
                 for k, c in result.certificates.items()
             ), "a certificate does not say what is so"
-            labels, cut = _timed(graph_cut, case, result.evidence)
+            labels, cut = timed(graph_cut, case, result.evidence)
             scores["graph cut"].add(labels, case, cut)
             levels = {label: look.level for label, look in result.report.looks.items()}
-            told, cut = _timed(graph_cut, case, result.evidence, levels)
+            told, cut = timed(graph_cut, case, result.evidence, levels)
             scores[TOLD].add(told, case, cut)
             for method, peer in (("GrabCut", grab_cut), ("random walker", walker)):
-                labels, seconds = _timed(peer, case)
+                labels, seconds = timed(peer, case)
                 scores[method].add(labels, case, seconds)
         out[name] = dict(scores)
     return out
@@ -129,7 +121,7 @@ def _goals(scores: dict[str, dict[str, Scores]]) -> list[str]:
     for name, by_method in scores.items():
         best = max(PEERS, key=lambda m: np.mean(by_method[m].iou))
         margin = np.mean(by_method["this package"].iou) - np.mean(by_method[best].iou)
-        lines.append(_goal(f"{name}: mean IoU above the best peer ({best})", margin, 0.0))
+        lines.append(at_least(f"{name}: mean IoU above the best peer ({best})", margin, 0.0))
     for what, figure in (
         ("mean IoU", lambda s: float(np.mean(s.iou))),
         ("worst decile", lambda s: s.worst),
@@ -139,12 +131,7 @@ def _goals(scores: dict[str, dict[str, Scores]]) -> list[str]:
         text = (
             f"{what} over the sets: {over['this package']:.3f}, best peer {best} {over[best]:.3f}"
         )
-        lines.append(_goal(text, over["this package"] - over[best], 0.05))
+        lines.append(at_least(text, over["this package"] - over[best], 0.05))
     convex = [c for by in scores.values() for c in by["this package"].convex]
-    lines.append(_goal("masks certified convex", float(np.mean(convex)), 1.0))
+    lines.append(at_least("masks certified convex", float(np.mean(convex)), 1.0))
     return [*lines, ""]
-
-
-def _goal(text: str, got: float, wanted: float) -> str:
-    """One line about a goal that is reached from `wanted` on."""
-    return f"- {'reached' if got >= wanted else 'MISSED'}: {text}: {got:+.3f} (goal {wanted:+.3f})"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from skimage.draw import ellipse
 from skimage.transform import resize
 
+from common import at_most, timed
 from data import SETS, Case
 from napari_implicitseg import fit_scribbles
 from peers import grab_cut, graph_cut
@@ -26,9 +26,7 @@ __all__ = ["memory_probe", "report"]
 
 
 def _cpu(function, *args, **options) -> float:
-    begin = time.process_time()
-    function(*args, **options)
-    return time.process_time() - begin
+    return timed(function, *args, **options)[1]
 
 
 def coin(size: int) -> Case:
@@ -117,7 +115,7 @@ def against_peers(rounds: int) -> list[str]:
         (1.5, 0.25, 0.6),
         strict=True,
     ):
-        lines.append(_goal(f"{text} (median of the images)", got, most))
+        lines.append(at_most(f"{text} (median of the images)", got, most))
     return [*lines, ""]
 
 
@@ -133,7 +131,7 @@ def by_objects(rounds: int) -> list[str]:
     times = {n: float(np.median(r)) for n, r in runs.items()}
     lines = ["| objects in 1024 x 1024 | CPU ms | over one |", "|---|---|---|"]
     lines += [f"| {n} | {1e3 * t:.0f} | {t / times[1]:.1f} |" for n, t in times.items()]
-    return [*lines, "", _goal("100 objects over one", times[100] / times[1], 12), ""]
+    return [*lines, "", at_most("100 objects over one", times[100] / times[1], 12), ""]
 
 
 def by_size(rounds: int) -> list[str]:
@@ -155,11 +153,11 @@ def by_size(rounds: int) -> list[str]:
         ratio = float(times[-1] / times[1])
         figures = " | ".join(f"{1e3 * t:.0f}" for t in times)
         lines.append(f"| {name} | {figures} | {ratio:.2f} |")
-        goals.append(_goal(f"{name}, 4096 over 512", ratio, 2))
+        goals.append(at_most(f"{name}, 4096 over 512", ratio, 2))
     peak = max(
         float(
             subprocess.run(
-                [sys.executable, Path(__file__).with_name("scribble.py"), "--memory", name],
+                [sys.executable, Path(__file__).with_name("run.py"), "--memory", name],
                 check=True,
                 capture_output=True,
                 text=True,
@@ -167,7 +165,7 @@ def by_size(rounds: int) -> list[str]:
         )
         for name in ("coin", "disc")
     )
-    goals.append(_goal("MB above the image for 4096 x 4096", peak, 300))
+    goals.append(at_most("MB above the image for 4096 x 4096", peak, 300))
     return [*lines, "", *goals, ""]
 
 
@@ -203,8 +201,3 @@ def report(rounds: int) -> list[str]:
         "",
         *by_size(max(3, rounds // 2)),
     ]
-
-
-def _goal(text: str, got: float, most: float) -> str:
-    """One line about a goal that is reached up to `most`."""
-    return f"- {'reached' if got <= most else 'MISSED'}: {text}: {got:.2f} (goal at most {most:g})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_implicitseg.widgets.repair import RepairWidget
     from napari_implicitseg.widgets.scribble import ScribbleWidget
 
 FOLDER = Path(__file__).with_name("pictures")
@@ -65,7 +66,41 @@ def window_with_contradiction(viewer: Viewer, widget: ScribbleWidget) -> None:
     wait(widget)
 
 
-def wait(widget: ScribbleWidget, settle: float = 0.5) -> None:
+def window_with_repair(viewer: Viewer, widget: RepairWidget) -> None:
+    """Show damaged masks and, outlined, what a repair makes of them."""
+    viewer.add_labels(damaged_masks(), name="masks")
+    widget.preview_button.click()
+    wait(widget)
+    widget.table.selectRow(0)
+
+
+def damaged_masks() -> NDArray[np.uint16]:
+    """Return twelve ellipses, with bites, cuts, bumps and crumbs."""
+    rng = np.random.default_rng(4)
+    rows, columns = np.indices((330, 430))
+    labels = np.zeros(rows.shape, np.uint16)
+    for number, (row, column) in enumerate(np.ndindex(3, 4)):
+        centre = np.array([60 + 105 * row, 60 + 103 * column]) + rng.uniform(-8, 8, 2)
+        turn, long, short = rng.uniform(0, np.pi), rng.uniform(34, 44), rng.uniform(24, 34)
+        y, x = rows - centre[0], columns - centre[1]
+        along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+        mask = np.hypot(along / long, across / short) <= 1
+        angle = rng.uniform(0, 2 * np.pi)
+        edge = np.hypot(y - 32 * np.sin(angle), x - 32 * np.cos(angle))
+        match number % 4:
+            case 0:
+                mask &= edge > 13  # a bite
+            case 1:
+                mask &= np.abs(across - 4) > 1.5  # a cut
+            case 2:
+                mask |= edge < 10  # a bump
+            case _:
+                mask |= np.hypot(y - 44 * np.sin(angle), x - 44 * np.cos(angle)) < 5  # a crumb
+        labels[mask & (labels == 0)] = number + 1
+    return labels
+
+
+def wait(widget: ScribbleWidget | RepairWidget, settle: float = 0.5) -> None:
     """Let Qt work until the widget has nothing to do, and a little longer."""
     from qtpy.QtWidgets import QApplication
 
@@ -78,14 +113,16 @@ def wait(widget: ScribbleWidget, settle: float = 0.5) -> None:
     QApplication.processEvents()
 
 
-def take_window(show: Callable[[Viewer, ScribbleWidget], None], name: str) -> None:
-    """Open napari with the widget docked, show something, take a picture of the window."""
+def take_window(
+    show: Callable[[Viewer, Any], None], name: str, title: str = "Scribble to mask"
+) -> None:
+    """Open napari with a widget docked, show something, take a picture of the window."""
     import napari
 
     viewer = napari.Viewer(show=True, show_welcome_screen=False)
     try:
         viewer.window._qt_window.resize(*WINDOW)
-        _, widget = viewer.window.add_plugin_dock_widget("napari-implicitseg", "Scribble to mask")
+        _, widget = viewer.window.add_plugin_dock_widget("napari-implicitseg", title)
         wait(widget)
         show(viewer, widget)
         viewer.reset_view()
@@ -166,6 +203,7 @@ def main() -> None:
     save(stack(), "stack.png")
     take_window(window_with_coins, "widget.png")
     take_window(window_with_contradiction, "contradiction.png")
+    take_window(window_with_repair, "repair.png", "Repair labels")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
+
+from napari_implicitseg import certify
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 # The benchmarks are scripts that import one another by their file names.
@@ -164,3 +168,270 @@ def test_peers_find_an_easy_object_in_one_piece(peers, case):
         assert not mask[case.scribbles == 1].any()
         assert ndimage.label(mask)[1] == 1
         np.testing.assert_array_equal(ndimage.binary_fill_holes(mask), mask)
+
+
+@pytest.fixture
+def forms(load):
+    return load("forms")
+
+
+@pytest.fixture
+def corruption(load):
+    return load("corruption")
+
+
+def cut_to_box(mask):
+    return mask[ndimage.find_objects(mask.astype(int))[0]]
+
+
+def in_one_piece(mask):
+    return ndimage.label(mask, np.ones((3,) * mask.ndim))[1] == 1
+
+
+def clear_of_the_border(mask):
+    inner = np.zeros_like(mask)
+    inner[(slice(1, -1),) * mask.ndim] = True
+    return not (mask & ~inner).any()
+
+
+@pytest.mark.parametrize("angle", [0, 37, 90, 215])
+def test_flat_forms_are_one_piece_inside_the_image_and_not_convex(forms, angle):
+    assert list(forms.FLAT) == ["C", "star", "crescent", "L", "ring", "neurite", "spiral"]
+    for name, form in forms.FLAT.items():
+        mask = forms.draw(form, 128, angle=angle)
+        assert mask.shape == (128, 128), name
+        assert in_one_piece(mask), name
+        assert clear_of_the_border(mask), name
+        assert not certify(mask, kind="convex").holds, name
+
+
+def test_forms_keep_their_area_at_any_size_and_turn(forms):
+    for name, form in forms.FLAT.items():
+        fine = forms.draw(form, 400).mean()
+        assert forms.draw(form, 200).mean() == pytest.approx(fine, rel=0.03), name
+        assert forms.draw(form, 400, angle=37).mean() == pytest.approx(fine, rel=0.02), name
+        assert forms.draw(form, 400, scale=0.5).mean() == pytest.approx(fine / 4, rel=0.05), name
+
+
+def test_a_quarter_turn_is_that_of_the_array(forms):
+    for form in forms.FLAT.values():
+        straight, turned = (forms.draw(form, 101, angle=a) for a in (0, 90))
+        # Angles are measured on the image: from the last axis on to the one before it.
+        assert (np.rot90(straight, -1) != turned).mean() < 0.003
+
+
+def test_solid_forms_are_one_piece_inside_the_volume(forms):
+    for name, form in forms.SOLID.items():
+        mask = forms.draw(form, 48, ndim=3)
+        assert mask.shape == (48, 48, 48), name
+        assert in_one_piece(mask), name
+        assert clear_of_the_border(mask), name
+        assert certify(mask, kind="convex").holds == (name == "ellipsoid"), name
+
+
+def test_a_tube_is_all_that_is_near_its_line(forms):
+    y, x = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 40), indexing="ij")
+    line = [(0.2, 0.2), (0.8, 0.3), (0.5, 0.8)]
+    fine = np.concatenate([np.linspace(a, b, 2000) for a, b in itertools.pairwise(line)])
+    away = np.min([np.hypot(y - a, x - b) for a, b in fine], axis=0)
+    np.testing.assert_array_equal(forms.tube((y, x), line, 0.1), away < 0.1)
+
+
+def test_convex_objects_are_convex_and_some_touch(corruption):
+    labels = corruption.convex_objects(256, 16)
+    assert np.unique(labels).tolist() == list(range(17))
+    for label in range(1, 17):
+        assert certify(labels == label, kind="convex").holds
+    larger = ndimage.maximum_filter(labels, 3)
+    assert ((labels > 0) & (larger != labels)).any()
+
+
+def test_bent_objects_are_one_piece_and_not_convex(corruption):
+    labels = corruption.bent_objects(256, 12)
+    assert np.unique(labels).tolist() == list(range(13))
+    for label in range(1, 13):
+        mask = labels == label
+        assert in_one_piece(mask)
+        assert not certify(mask, kind="convex").holds
+
+
+@pytest.mark.parametrize("make", ["convex_objects", "bent_objects"])
+def test_damage_depends_on_the_seed_alone_and_keeps_all_ids(corruption, make):
+    truth = getattr(corruption, make)(256, 16, seed=2)
+    untouched = truth.copy()
+    first, again, other = (corruption.corrupt(truth, seed) for seed in (5, 5, 6))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(truth, untouched)
+    assert (first != other).any()
+    assert np.unique(first).tolist() == np.unique(truth).tolist()
+    for label in range(1, 17):
+        assert ((first == label) != (truth == label)).any()
+    # What one object gained belonged to no other, unless that one lost it.
+    gained = (first != truth) & (first > 0)
+    assert (np.isin(truth[gained], 0) | (first[gained] != truth[gained])).all()
+
+
+def test_damage_keeps_ids_with_holes(corruption):
+    truth = corruption.convex_objects(128, 4)
+    truth[truth > 0] = truth[truth > 0] * 7 + 1
+    assert np.unique(corruption.corrupt(truth)).tolist() == [0, 8, 15, 22, 29]
+
+
+def test_each_kind_of_damage_does_what_it_is_called(corruption):
+    mask = disc((120, 120), (60, 60), 30)
+    for seed in range(5):
+        damaged = {
+            name: kind(mask, mask, 30.0, np.random.default_rng(seed))
+            for name, kind in corruption.KINDS.items()
+        }
+        assert (damaged["chunk"] < mask).any()
+        assert not (damaged["chunk"] & ~mask).any()
+        assert (damaged["blob"] > mask).any()
+        assert not (mask & ~damaged["blob"]).any()
+        assert in_one_piece(damaged["blob"])
+        assert not (damaged["cut"] & ~mask).any()
+        assert ndimage.label(damaged["cut"])[1] == 2
+        assert not (mask & ~damaged["pieces"]).any()
+        assert not in_one_piece(damaged["pieces"])
+        assert (damaged["rough"] & ~mask).any()
+        assert (mask & ~damaged["rough"]).any()
+
+
+def test_a_volume_has_all_its_objects(corruption):
+    labels = corruption.volume(48, 27)
+    assert labels.dtype == np.uint16
+    assert np.unique(labels).tolist() == list(range(28))
+    for label in range(1, 28):
+        assert in_one_piece(labels == label)
+    np.testing.assert_array_equal(labels, corruption.volume(48, 27))
+
+
+@pytest.mark.parametrize("labelled", [None, 600])
+def test_the_papers_recipe_learns_a_disc_whole_and_from_a_sample(load, monkeypatch, labelled):
+    recipe = load("paper_recipe")
+    # A disc of few pixels takes fewer steps than an image: they have to be longer.
+    monkeypatch.setattr(recipe, "_RATE", 0.005)
+    mask = disc((40, 40), (20, 20), 12)
+    before = torch.random.get_rng_state()
+    outcome = recipe.fit(mask, labelled=labelled, epochs=100)
+    assert outcome.steps == 2 * 100
+    assert (outcome.mask & mask).sum() / (outcome.mask | mask).sum() > 0.9
+    assert (torch.random.get_rng_state() == before).all()
+
+
+def test_the_papers_network_is_convex_after_its_flow(load):
+    recipe = load("paper_recipe")
+    torch.manual_seed(1)
+    network = recipe.ConvexNetwork(2)
+    a, b = torch.randn(2, 500, 2)
+    with torch.no_grad():
+        middle, ends = network((a + b) / 2), (network(a) + network(b)) / 2
+    assert (middle <= ends + 1e-5).all()
+
+
+def test_overlap_leaves_ignored_pixels_out(load):
+    common = load("common")
+    truth = disc((50, 50), (25, 25), 15)
+    mask = disc((50, 50), (25, 25), 18)
+    assert common.overlap(mask, truth) < 0.8
+    assert common.overlap(mask, truth, mask & ~truth) == 1
+    assert common.overlap(truth & False, truth & False) == 1
+
+
+def test_goals_say_whether_they_are_reached(load):
+    common = load("common")
+    assert common.at_least("a", 0.5, 0.4) == "- reached: a: +0.500 (goal +0.400)"
+    assert common.at_least("a", 0.3, 0.4).startswith("- MISSED: a")
+    assert common.at_most("b", 2, 3) == "- reached: b: 2.00 (goal at most 3)"
+    assert common.at_most("b", 4, 3).startswith("- MISSED: b")
+    # What could not be measured reaches no goal.
+    assert "MISSED" in common.at_most("b", float("nan"), 3)
+    assert "MISSED" in common.at_least("b", float("nan"), 3)
+
+
+def test_a_part_that_is_run_leaves_the_other_sections_as_they_are(load):
+    run = load("run")
+    text = run.merged("", {"quality": ["old", "", "### sub", "", "| a |"], "repair": ["as it was"]})
+    assert run.merged(text, {}) == text
+    again = run.merged(text, {"quality": ["new"]})
+    assert again == text.replace("old\n\n### sub\n\n| a |", "new")
+    more = run.merged(again, {"shapes": ["between"]})
+    headings = [line[3:] for line in more.splitlines() if line.startswith("## ")]
+    assert headings == [run.HEADINGS[part] for part in ("quality", "shapes", "repair")]
+    assert "as it was" in more
+
+
+def test_the_results_file_has_the_sections_that_are_replaced(load):
+    run = load("run")
+    text = run.RESULTS.read_text(encoding="utf-8")
+    assert run.merged(text, {}) == text
+    headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert set(headings) <= set(run.HEADINGS.values())
+
+
+def test_unknown_parts_are_refused(load, capsys):
+    with pytest.raises(SystemExit):
+        load("run").main(["--only", "shapes,repairs"])
+    assert (
+        "repairs is no part; use any of quality, speed, shapes, repair" in capsys.readouterr().err
+    )
+
+
+@pytest.fixture
+def photos(load, data_dir):
+    return load("photos")
+
+
+def test_photographs_have_both_strokes_and_one_object(photos):
+    for name, count in (("grabcut", 10), ("pets", 13)):
+        cases = photos.PHOTOS[name]()
+        assert len(cases) == count
+        for case in cases:
+            assert case.image.shape == (*case.truth.shape, 3)
+            assert np.unique(case.scribbles).tolist() == [0, 1, 2]
+            assert np.unique(case.truth).tolist() == [0, 2]
+            assert not (case.ignore & (case.truth == 2)).any()
+
+
+def test_pets_strokes_keep_clear_of_the_border_and_repeat(photos):
+    for first, again in zip(photos.pets(), photos.pets(), strict=True):
+        np.testing.assert_array_equal(first.scribbles, again.scribbles)
+        assert not (first.ignore & (first.scribbles == 1)).any()
+        assert (first.truth[first.scribbles == 2] == 2).all()
+        assert first.ignore.any()
+
+
+def test_tables_of_shapes(peers, load, photos):
+    shapes = load("shapes")
+    plan = shapes.Plan(
+        size=64, solid_size=16, forms=("C",), paper_epochs=1, photos=("grabcut",), limit=1
+    )
+    lines = shapes.report(plan)
+    assert [line for line in lines if line.startswith("### ")] == [
+        "### From full masks, 64 x 64",
+        "### Beside the paper's recipe",
+        "### In 3D, 16^3",
+        "### From strokes on photographs",
+    ]
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows.count("C") == 3
+    assert {*shapes.METHODS, "ellipsoid", "helix", "neurite"} <= set(rows)
+    assert "300 epochs are cut off after 1" in "\n".join(lines)
+    assert sum("one piece" in line and line.startswith("- reached") for line in lines) == 4
+
+
+def test_tables_of_repair(peers, load):
+    repair = load("repair")
+    lines = repair.report(repair.Plan(size=128, count=4, rounds=1, volume=False))
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert rows.count("input") == 2
+    assert rows.count("convex repair") == 2
+    assert rows.count("connected repair") == 1
+    assert sum(line.startswith(("- reached", "- MISSED")) for line in lines) == 7
+
+
+def test_the_largest_piece_is_kept_and_filled(peers, load):
+    repair = load("repair")
+    mask = disc((60, 90), (30, 30), 20) & ~disc((60, 90), (30, 30), 6)
+    mask |= disc((60, 90), (30, 75), 8)
+    np.testing.assert_array_equal(repair.largest_filled(mask), disc((60, 90), (30, 30), 20))

@@ -199,6 +199,45 @@ def test_a_level_and_a_time_point_are_chosen(files: Path) -> None:
     assert read_labels(files / "l.zarr").shape == coarse.shape
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("connected", "--steps", 30),
+        ("connected", "--steps", 5, "--flow", "realnvp"),
+        ("star", "--steps", 30),
+        ("symmetric", "--steps", 30, "--symmetry", "rotation", "--order", 3),
+        ("free", "--steps", 30),
+    ],
+)
+def test_every_shape_is_offered(files: Path, options: tuple[object, ...]) -> None:
+    done = run(
+        "scribble", "coins.png", "strokes.png", "masks.png", "--json", "--shape", *options,
+        cwd=files,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "does nothing" not in done.stderr
+    labels = np.asarray(read_labels(files / "masks.png").data)
+    for entry in json.loads(done.stdout)["objects"]:
+        assert entry["kind"] == ("none" if options[0] == "free" else options[0])
+        assert entry["voxels"] == (labels == entry["id"]).sum() > 0
+        if options[0] == "connected":
+            assert (entry["holds"], entry["components"]) == (True, 1)
+
+
+def test_options_of_other_shapes_are_told_of(files: Path) -> None:
+    done = run(
+        "scribble", "coins.png", "strokes.png", "masks.png", "--order", 2, "--flow", "lattice",
+        "--steps", 9, cwd=files,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert [line.split()[1] for line in done.stderr.splitlines()] == [
+        "--flow",
+        "--order",
+        "--steps",
+    ]
+    assert all("does nothing here" in line for line in done.stderr.splitlines())
+
+
 def test_the_same_seed_gives_the_same_file(files: Path) -> None:
     for name in ("a.tif", "b.tif"):
         assert (
@@ -233,10 +272,11 @@ def test_a_report_that_cannot_be_printed_is_an_error_but_the_masks_are_there(fil
     check_masks(read_labels(files / "masks.png").data)
 
 
-def test_help_and_version_are_quick_and_import_nothing_heavy(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["scribble", "repair"])
+def test_help_and_version_are_quick_and_import_nothing_heavy(tmp_path: Path, command: str) -> None:
     code = (
         "import sys, napari_implicitseg.cli as c\n"
-        "sys.argv = ['napari-implicitseg', 'scribble', '--help']\n"
+        f"sys.argv = ['napari-implicitseg', '{command}', '--help']\n"
         "try: c.main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'napari', 'numba', 'zarr', 'scipy', 'qtpy', 'skimage'}\n"
@@ -247,14 +287,17 @@ def test_help_and_version_are_quick_and_import_nothing_heavy(tmp_path: Path) -> 
     assert done.stdout.strip() == f"napari-implicitseg {version('napari-implicitseg')}"
 
 
-@pytest.mark.parametrize("command", ["scribble", "demo"])
+@pytest.mark.parametrize("command", ["scribble", "repair", "demo"])
 def test_help_names_units_defaults_and_an_example(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
     assert f"napari-implicitseg {command} " in done.stdout
     assert "default: " in done.stdout
+    if command != "demo":
+        words = ("--unit", "--spacing", "nm", "--flow", "--symmetry", "--order", "300 connected")
+        assert all(word in done.stdout for word in words)
     if command == "scribble":
-        assert all(word in done.stdout for word in ("--unit", "--spacing", "nm", "--background"))
+        assert "--background" in done.stdout
 
 
 def interrupt(files: Path, number: int, *options: str) -> tuple[int, str, list[str]]:

@@ -117,6 +117,10 @@ GOOD = ("image.png", "strokes.png", "out.tif")
         (("image.zarr", "strokes.png", "o.tif", "--level", "3"), ("level is 3", "choose 0")),
         ((*GOOD, "--evidence", "short.png"), ("(30, 50)", "(40, 50)")),
         ((*GOOD, "--device", "abacus"), ("abacus",)),
+        (
+            (*GOOD, "--shape", "symmetric", "--symmetry", "rotation", "--order", "1"),
+            ("order is 1", "2 to 64"),
+        ),
     ],
 )
 def test_an_error_the_user_can_mend_is_one_line_and_changes_nothing(
@@ -142,6 +146,11 @@ def test_an_error_the_user_can_mend_is_one_line_and_changes_nothing(
         ("scribble", *GOOD, "--spacing", "4,-1"),
         ("scribble", *GOOD, "--shape", "banana"),
         ("scribble", *GOOD, "--model", "banana"),
+        ("scribble", *GOOD, "--flow", "banana"),
+        ("scribble", *GOOD, "--symmetric-family", "symmetric"),
+        ("scribble", *GOOD, "--symmetry", "banana"),
+        ("scribble", *GOOD, "--order", "0"),
+        ("scribble", *GOOD, "--steps", "0"),
         ("scribble", *GOOD, "--background", "0"),
         ("scribble", *GOOD, "--nonsense"),
         ("paint",),

@@ -128,7 +128,7 @@ def test_every_contribution_names_a_command_that_is_there():
     named = {part.command for part in (*found.widgets, *found.sample_data)}
     named |= {item.command for items in found.menus.values() for item in items}
     assert named == commands
-    assert [w.display_name for w in found.widgets] == ["Scribble to mask"]
+    assert [w.display_name for w in found.widgets] == ["Scribble to mask", "Repair labels"]
     assert "napari/layers/annotate" in found.menus
 
 

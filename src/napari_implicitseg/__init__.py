@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnsatisfiedStroke,
         certify,
         fit_scribbles,
+        project_labels,
     )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "UnsatisfiedStroke",
     "certify",
     "fit_scribbles",
+    "project_labels",
 ]
 
 __version__ = _version("napari-implicitseg")

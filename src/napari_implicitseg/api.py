@@ -12,6 +12,7 @@ from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fits import FitOptions, Start, fit_image
 from napari_implicitseg.predictors.evidence import SOURCES
+from napari_implicitseg.repairs import checked_labels, repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import read_scribbles
 from napari_implicitseg.shapes.certificate import Certificate, certify
@@ -34,9 +35,10 @@ __all__ = [
     "UnsatisfiedStroke",
     "certify",
     "fit_scribbles",
+    "project_labels",
 ]
 
-_SHAPES = ("convex",)
+_SHAPES = ("convex", "connected", "star", "symmetric", "free")
 _COUPLINGS = ("sequential",)
 _SMALLEST = 1e-15
 _MOST_ANISOTROPY = 1e4
@@ -68,8 +70,9 @@ def fit_scribbles(
         infinite voxels are not used.
     scribbles : array of integer, the image's spatial shape
         0 is unlabelled, `background` background, other positive values objects.
-    shape : {"convex"}
-        What is promised of each mask.
+    shape : {"convex", "connected", "star", "symmetric", "free"}
+        What is promised of each mask: convex, one piece, star-shaped about a
+        centre, equal to its mirror image (or what `config` says), or nothing.
     evidence : {"auto", "histogram", "geodesic", "none"} or array
         What tells object from background: colours under the strokes, distance
         to the strokes along the image, position only, or both colour and
@@ -139,6 +142,7 @@ def fit_scribbles(
     else:
         _check_choice("evidence", source, SOURCES)
     options = FitOptions(
+        shape=shape,
         source=source,
         spacing=_checked_spacing(spacing, ndim),
         config=config,
@@ -155,6 +159,84 @@ def fit_scribbles(
         start = Start.of(warm_start, samples, source)
         return fit_image(reader, samples, options, start=start, progress=progress)
     return fit_slices(reader, samples, options, warm_start=warm_start, progress=progress)
+
+
+def project_labels(
+    labels: Any,
+    *,
+    shape: str = "convex",
+    spacing: Sequence[float] | None = None,
+    ids: Sequence[int] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+    config: FitConfig | None = None,
+) -> FitResult:
+    """Repair masks: project every object of a label image onto a family of shapes.
+
+    Each object becomes the mask of the shape that is nearest to it: chunks that
+    are missing are filled, blobs that are attached cut off, spurious pieces
+    dropped and cuts closed, as far as the family allows. Labels may come from
+    any tool.
+
+    Parameters
+    ----------
+    labels : array, shape (Y, X) or (Z, Y, X)
+        Integers, 0 is background; or booleans or a floating-point probability
+        map, 0 to 1, of one object, which gets the id 1.
+    shape : {"convex", "connected", "star", "symmetric", "free"}
+        What is promised of each mask; see `fit_scribbles`.
+    spacing : sequence of float, optional
+        Voxel size per axis, any unit; 1 by default.
+    ids : sequence of int, optional
+        Objects to repair; the others keep their voxels. All if None.
+    seed : int
+        Makes the result repeatable.
+    device : {"auto", "cpu", "cuda", "mps"} or str
+        Where torch computes.
+    progress : callable, optional
+        Called as ``progress(fraction, message)``; may raise `Cancelled`.
+    config : FitConfig, optional
+        Model and its sizes; slice-by-slice repair of a stack.
+
+    Returns
+    -------
+    FitResult
+        Labels with the ids they had, disjoint; shapes and certificates;
+        `report.agreement` holds the IoU of each object before and after,
+        `report.unchanged` the objects that were too small for any shape.
+
+    Raises
+    ------
+    InputError
+        If the labels are negative, no numbers or of another number of axes, a
+        probability map leaves 0 to 1, or an id is not there.
+    Cancelled
+        If `progress` asked to stop.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_implicitseg import project_labels
+    >>> labels = np.zeros((64, 64), np.uint8); labels[16:48, 20:44] = 7
+    >>> labels[28:34, 20:26] = 0
+    >>> result = project_labels(labels)
+    >>> result.certificates[7].holds, bool(result.labels[30, 22] == 7)
+    (True, True)
+    """
+    _check_choice("shape", shape, _SHAPES)
+    config = config or FitConfig()
+    values = checked_labels(_as_array(labels))
+    options = FitOptions(
+        shape=shape,
+        source="given",
+        spacing=_checked_spacing(spacing, values.ndim),
+        config=config,
+        seed=seed,
+        device=_device(device),
+    )
+    repair = repair_slices if config.per_slice else repair_labels
+    return repair(values, options, ids=ids, progress=progress)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

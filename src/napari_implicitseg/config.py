@@ -9,6 +9,14 @@ from napari_implicitseg.errors import InputError
 
 __all__ = ["FitConfig"]
 
+_CHOICES = {
+    "model": ("polytope", "icnn"),
+    "flow": ("lattice", "realnvp"),
+    "symmetric_family": ("convex", "connected", "star", "free"),
+    "symmetry": ("mirror", "rotation"),
+}
+_MOST_ORDER = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
@@ -17,8 +25,9 @@ class FitConfig:
     Attributes
     ----------
     model : {"polytope", "icnn"}
-        `polytope` is a log-sum-exp of planes fitted by Gauss-Newton, for live
-        use; `icnn` is an input-convex network fitted by gradient descent.
+        Of convex shapes: `polytope` is a log-sum-exp of planes fitted by
+        Gauss-Newton, for live use; `icnn` is an input-convex network fitted by
+        gradient descent.
     per_slice : bool
         Fit every slice along the first axis on its own, in 2D, instead of one
         body in 3D. Only slices with object scribbles are fitted.
@@ -26,10 +35,23 @@ class FitConfig:
         Number of planes of the polytope; None takes 16 in 2D and 40 in 3D.
     layers, width : int
         Hidden layers and units per layer of the input-convex network.
-    steps : int
-        Gradient steps of the input-convex network.
+    steps : int or None
+        Gradient steps of what is fitted by gradient descent; None takes 120 for
+        the input-convex network and star-shaped sets, 300 for connected ones, 200
+        for symmetric and free ones.
     learning_rate : float
         Peak learning rate of the input-convex network.
+    flow : {"lattice", "realnvp"}
+        Of connected shapes: `lattice` maps the box of the object onto itself, so
+        the mask is one piece inside it; `realnvp` acts on the whole space, as in
+        the paper on path-connectedness, and may fall into pieces.
+    symmetric_family : {"convex", "connected", "star", "free"}
+        Of symmetric shapes: what is made symmetric.
+    symmetry : {"mirror", "rotation"}
+        Of symmetric shapes: the kind of symmetry.
+    order : int
+        Of symmetric shapes: number of mirrors, 1 or more, or of equal turns that
+        make a full one, 2 or more.
     """
 
     model: Literal["polytope", "icnn"] = "polytope"
@@ -37,17 +59,31 @@ class FitConfig:
     planes: int | None = None
     layers: int = 3
     width: int = 32
-    steps: int = 120
+    steps: int | None = None
     learning_rate: float = 0.05
+    flow: Literal["lattice", "realnvp"] = "lattice"
+    symmetric_family: Literal["convex", "connected", "star", "free"] = "connected"
+    symmetry: Literal["mirror", "rotation"] = "mirror"
+    order: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values no fit can work with."""
-        if self.model not in ("polytope", "icnn"):
-            raise InputError(f"model is {self.model!r}; use 'polytope' or 'icnn'.")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                listed = " or ".join(map(repr, choices))
+                raise InputError(f"{name} is {value!r}; use {listed}.")
         if self.planes is not None and self.planes < 4:
             raise InputError(f"planes is {self.planes}; a bounded shape needs at least 4.")
-        for name in ("layers", "width", "steps"):
+        for name in ("layers", "width"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; use at least 1.")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps is {self.steps}; use at least 1, or None.")
+        least = 1 if self.symmetry == "mirror" else 2
+        if not least <= self.order <= _MOST_ORDER:
+            raise InputError(
+                f"order is {self.order}; a {self.symmetry} symmetry has {least} to {_MOST_ORDER}."
+            )
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; use a positive number.")

@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from napari_implicitseg.fitting.claims import part_overlaps
+from napari_implicitseg.fitting.gradient import GradientSolver
+from napari_implicitseg.fitting.keeping import keep_promise
 from napari_implicitseg.fitting.network import NetworkSolver
+from napari_implicitseg.fitting.painting import paint
 from napari_implicitseg.fitting.polytope import PolytopeSolver
 from napari_implicitseg.fitting.problem import Effort, Geometry
 from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import stroke_numbers
-from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import torch
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray, Progress
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     from napari_implicitseg.features import Reader
     from napari_implicitseg.fitting.sequential import Fitted, Solver
     from napari_implicitseg.scribbles import Samples
+    from napari_implicitseg.shapes.certificate import Certificate
 
-__all__ = ["FitOptions", "Start", "fit_digest", "fit_image"]
+__all__ = ["FitOptions", "Start", "Ticker", "fit_digest", "fit_image", "make_solver"]
 
 _MOST_REPORTED = 20
 
@@ -43,6 +46,8 @@ class FitOptions:
 
     Attributes
     ----------
+    shape : str
+        Family of shapes.
     source : str
         Evidence source, or "given" for a probability map.
     spacing : tuple of float
@@ -51,6 +56,7 @@ class FitOptions:
     device : torch.device
     """
 
+    shape: str
     source: str
     spacing: tuple[float, ...]
     config: FitConfig
@@ -91,7 +97,7 @@ class Start:
         return cls(objects=objects, weights=weights if known else None)
 
 
-class _Ticker:
+class Ticker:
     """Reports progress towards an end whose distance is only guessed."""
 
     def __init__(self, progress: Progress | None) -> None:
@@ -138,7 +144,7 @@ def fit_image(
     FitResult
     """
     begin = time.perf_counter()
-    tick = _Ticker(progress)
+    tick = Ticker(progress)
     tick("Reading the image")
     effort = Effort.for_objects(len(samples.objects), len(reader.shape))
     grid = Geometry(reader.shape, options.spacing, effort)
@@ -146,18 +152,17 @@ def fit_image(
         reader, samples, source=options.source, spacing=options.spacing, weights=start.weights
     )
     tick("Weighing the evidence")
-    solver = _solver(options, grid, tick)
+    solver = make_solver(options, grid, tick)
     fitter = Fitter(
         evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
     )
     items = fitter.run()
     tick("Checking the masks")
-    part_overlaps(items, grid)
+    if solver.is_convex:
+        part_overlaps(items, grid)
     labels = np.zeros(reader.shape, np.uint32)
-    by_label = {item.label: item for item in items}
-    for item in items:
-        _paint(labels, item, by_label, grid)
-    certificates = {item.label: _certified(labels, item) for item in items}
+    paint(labels, items, grid)
+    certificates = {item.label: keep_promise(labels, item, options.shape, grid) for item in items}
     unsatisfied = tuple(_unsatisfied(labels, samples))
     warnings = _warnings(samples, reader, certificates, unsatisfied)
     return FitResult(
@@ -192,53 +197,23 @@ def fit_digest(samples: Samples, options: FitOptions) -> str:
     return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
-def _solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> Solver:
+def make_solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> Solver:
     """Build the solver the config asks for."""
     config = options.config
+    if options.shape != "convex":
+        return GradientSolver(
+            options.shape,
+            config,
+            seed=options.seed,
+            grid=grid,
+            device=options.device,
+            check=check,
+        )
     if config.model == "icnn":
         return NetworkSolver(
             config, seed=options.seed, grid=grid, device=options.device, check=check
         )
     return PolytopeSolver(config.planes, grid=grid, device=options.device, check=check)
-
-
-def _paint(labels: LabelArray, item: Fitted, items: Mapping[int, Fitted], grid: Geometry) -> None:
-    """Write a mask into the labels; where another is already, the lower level wins."""
-    crop = labels[item.window.slices]
-    taken = crop != 0
-    won = item.mask & ~taken
-    contested = np.argwhere(item.mask & taken) if taken.any() else np.empty((0, 0), np.int64)
-    if contested.size:
-        coords = torch.from_numpy((contested + np.asarray(item.window.start) + 0.5) * grid.pitch)
-        holders = crop[tuple(contested.T)]
-        with torch.no_grad():
-            own = np.asarray(item.shape.level(coords))
-            for label in np.unique(holders).tolist():
-                here = holders == label
-                lower = own[here] < np.asarray(items[label].shape.level(coords[here]))
-                won[tuple(contested[here][lower].T)] = True
-    crop[won] = item.label
-
-
-def _certified(labels: LabelArray, item: Fitted) -> Certificate:
-    """Check an object's voxels, and fill free voxels of its hull that rounding left out."""
-    box = item.window.slices
-    mask = labels[box] == item.label
-    inner = crop_box(mask)
-    mask = mask[inner]
-    certificate = certify(mask, kind="convex")
-    if certificate.holds:
-        return certificate
-    crop = labels[box][inner]
-    missing = digital_hull(mask) & ~mask
-    taken = Counter(crop[missing].tolist())
-    free = taken.pop(0, 0)
-    if free and not taken:
-        crop[missing] = item.label
-        return replace(certify(mask | missing, kind="convex"), repaired=free)
-    others = ", ".join(str(i) for i in sorted(taken))
-    detail = f"{sum(taken.values())} voxels of its convex hull went to object {others}"
-    return replace(certificate, detail=detail)
 
 
 def _evidence_map(items: Sequence[Fitted], shape: tuple[int, ...]) -> NDArray[np.float32]:

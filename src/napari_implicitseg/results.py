@@ -78,6 +78,10 @@ class FitReport:
         Voxels painted with each label, that of the background too.
     looks : mapping of int to Look
         Where each object was looked at, and at which level of the evidence.
+    agreement : mapping of int to float
+        Of a repair the IoU of each object's mask before and after.
+    unchanged : tuple of int
+        Of a repair the objects that were too small for any shape.
     """
 
     seconds: float = 0.0
@@ -88,6 +92,8 @@ class FitReport:
     digest: str = ""
     strokes: Mapping[int, int] = field(default_factory=dict)
     looks: Mapping[int, Look] = field(default_factory=dict)
+    agreement: Mapping[int, float] = field(default_factory=dict)
+    unchanged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +262,8 @@ def _report(values: dict[str, Any]) -> FitReport:
             "warnings": tuple(values["warnings"]),
             "strokes": {int(k): int(n) for k, n in values.get("strokes", {}).items()},
             "looks": {int(k): _look(v) for k, v in values.get("looks", {}).items()},
+            "agreement": {int(k): float(v) for k, v in values.get("agreement", {}).items()},
+            "unchanged": tuple(values.get("unchanged", ())),
         }
     )
 

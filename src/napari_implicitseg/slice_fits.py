@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.scribbles import Samples
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["fit_slices"]
+__all__ = ["fit_slices", "gather_slices", "part_of"]
 
 
 @dataclass(slots=True)
@@ -69,38 +69,68 @@ def fit_slices(
         )
     begin = time.perf_counter()
     flat = replace(options, spacing=options.spacing[1:])
-    labels = np.zeros(reader.shape, np.uint32)
-    evidence = np.zeros(reader.shape, np.float32)
-    gathered = _Gathered()
+    results: dict[int, FitResult] = {}
     chosen = np.unique(samples.coords[~samples.is_background, 0]).tolist()
     for done, z in enumerate(chosen):
         strokes = samples.at_slice(z)
         earlier = warm_start.slices.get(z) if warm_start is not None else None
-        result = earlier
-        if result is None or not _is_current(result, strokes, flat):
-            result = fit_image(
-                reader.at_slice(z),
-                strokes,
-                flat,
-                start=Start.of(earlier, strokes, flat.source),
-                progress=_part(progress, done, len(chosen)),
-            )
+        if earlier is not None and _is_current(earlier, strokes, flat):
+            results[z] = earlier
+            continue
+        results[z] = fit_image(
+            reader.at_slice(z),
+            strokes,
+            flat,
+            start=Start.of(earlier, strokes, flat.source),
+            progress=part_of(progress, done, len(chosen)),
+        )
+    return gather_slices(results, reader.shape, options.spacing, begin)
+
+
+def gather_slices(
+    results: Mapping[int, FitResult],
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...],
+    begin: float,
+) -> FitResult:
+    """Put the results of slices together to that of a stack.
+
+    Parameters
+    ----------
+    results : mapping of int to FitResult
+        By index along the first axis; slices that are missing are empty.
+    shape : tuple of int
+        That of the stack.
+    spacing : tuple of float
+    begin : float
+        When the work began, by `time.perf_counter`.
+
+    Returns
+    -------
+    FitResult
+        Shapes are `SliceStack`s; history keys are ``loss/<id>/<slice>``.
+    """
+    labels = np.zeros(shape, np.uint32)
+    known = any(result.evidence is not None for result in results.values())
+    evidence = np.zeros(shape, np.float32) if known else None
+    gathered = _Gathered()
+    for z, result in results.items():
         labels[z] = result.labels
-        if result.evidence is not None:
+        gathered.slices[z] = replace(result, labels=labels[z])
+        if evidence is not None and result.evidence is not None:
             evidence[z] = result.evidence
-        gathered.slices[z] = replace(result, labels=labels[z], evidence=evidence[z])
+            gathered.slices[z] = replace(gathered.slices[z], evidence=evidence[z])
         gathered.reports[z] = result.report
-        for label, shape in result.shapes.items():
-            gathered.shapes.setdefault(label, {})[z] = shape
-            gathered.certificates.setdefault(label, {})[z] = result.certificates[label]
+        for label, certificate in result.certificates.items():
+            gathered.certificates.setdefault(label, {})[z] = certificate
+        for label, planar in result.shapes.items():
+            gathered.shapes.setdefault(label, {})[z] = planar
             gathered.history[f"loss/{label}/{z}"] = result.history[f"loss/{label}"]
-    extent = box_extent(reader.shape, options.spacing)
+    extent = box_extent(shape, spacing)
     return FitResult(
         labels=labels,
         shapes={
-            label: SliceStack(
-                shapes, scale=1 / max(extent[1:]), count=reader.shape[0], extent=extent
-            )
+            label: SliceStack(shapes, scale=1 / max(extent[1:]), count=shape[0], extent=extent)
             for label, shapes in sorted(gathered.shapes.items())
         },
         certificates={
@@ -109,7 +139,7 @@ def fit_slices(
         },
         evidence=evidence,
         history=gathered.history,
-        spacing=options.spacing,
+        spacing=spacing,
         report=_report(gathered.reports, time.perf_counter() - begin),
         slices=gathered.slices,
     )
@@ -120,7 +150,7 @@ def _is_current(result: FitResult, strokes: Samples, options: FitOptions) -> boo
     return options.source != "given" and result.report.digest == fit_digest(strokes, options)
 
 
-def _part(progress: Progress | None, done: int, total: int) -> Progress | None:
+def part_of(progress: Progress | None, done: int, total: int) -> Progress | None:
     """Progress of one slice as a share of all."""
     if progress is None:
         return None
@@ -161,6 +191,7 @@ def _report(reports: Mapping[int, FitReport], seconds: float) -> FitReport:
             for stroke in r.unsatisfied
         ),
         warnings=_joined_warnings(reports),
+        unchanged=tuple(sorted({k for r in reports.values() for k in r.unchanged})),
     )
 
 

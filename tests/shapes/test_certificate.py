@@ -11,6 +11,7 @@ from scipy.optimize import linprog
 from napari_implicitseg import certify
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.shapes.certificate import digital_hull
+from napari_implicitseg.shapes.symmetries import Symmetry
 
 
 def hull_by_linear_programs(mask):
@@ -91,7 +92,7 @@ def test_pieces_are_counted_with_full_connectivity():
 
 
 def test_an_empty_mask_keeps_every_promise():
-    for kind in ("convex", "connected", "none"):
+    for kind in ("convex", "connected", "star", "symmetric", "none"):
         certificate = certify(np.zeros((4, 5), np.uint8), kind=kind)
         assert (certificate.holds, certificate.components) == (True, 0)
 
@@ -114,3 +115,85 @@ def test_pieces_of_a_convex_mask_are_counted_as_scipy_does(seed):
     certificate = certify(hull, kind="convex")
     assert certificate.holds
     assert certificate.components == ndimage.label(hull, np.ones((3, 3)))[1]
+
+
+def ring():
+    return ball(2) & ~ball(2, radius=6)
+
+
+def test_a_star_shape_is_seen_from_its_centre():
+    r_of_theta = 12 * (1 + 0.4 * np.cos(5 * np.arctan2(*(np.mgrid[:40, :40] - 19.6))))
+    star = np.hypot(*(np.mgrid[:40, :40] - 19.6)) <= r_of_theta
+    assert not certify(star, kind="convex").holds
+    assert certify(star, kind="star").holds
+    assert certify(star, kind="star", centre=(19.6, 19.6)).holds
+    assert certify(ball(3), kind="star").components == 1
+
+
+def test_what_no_centre_sees_is_counted():
+    certificate = certify(ring(), kind="star", centre=(19.5, 4))
+    assert not certificate.holds
+    assert certificate.detail.endswith("voxels cannot be seen from the centre (19.5, 4)")
+    best = certify(ring(), kind="star")
+    assert "voxels cannot be seen from the best centre found, (" in best.detail
+    assert int(best.detail.split()[0]) <= int(certificate.detail.split()[0])
+    # Nothing is seen from a place that is not in the mask.
+    outside = certify(ring(), kind="star", centre=(19, 19))
+    assert outside.detail.startswith(f"{ring().sum()} voxels cannot be seen")
+
+
+def test_a_half_is_symmetric_about_one_mirror_only():
+    half = ball(2)
+    half[:20] = False
+    mirror = {"kind": "mirror", "order": 1, "centre": (20.0, 20.0)}
+    along = Symmetry(**mirror, axes=((0.0, 1.0), (1.0, 0.0)))
+    across = Symmetry(**mirror, axes=((1.0, 0.0), (0.0, 1.0)))
+    assert certify(half, kind="symmetric").holds
+    assert certify(half, kind="symmetric", symmetry=along).holds
+    broken = certify(half, kind="symmetric", symmetry=across)
+    assert not broken.holds
+    assert broken.detail.endswith("voxels have no counterpart in the mask")
+    # Cut by the border of the grid it may be the half of a disc.
+    across = Symmetry(**(mirror | {"centre": (0.0, 20.0)}), axes=across.axes)
+    assert certify(half[20:], kind="symmetric", symmetry=across).holds
+
+
+def test_a_letter_has_no_mirror():
+    letter = np.zeros((70, 60), bool)
+    letter[10:60, 10:18] = letter[10:18, 10:40] = letter[30:38, 10:32] = True
+    certificate = certify(letter, kind="symmetric")
+    assert not certificate.holds
+    assert "have no counterpart across the best mirror found, through (" in certificate.detail
+
+
+def test_spacing_turns_oblique_mirrors():
+    mask = np.zeros((60, 30), bool)
+    mask[10:50, 10:20] = True
+    diagonal = {
+        "kind": "mirror",
+        "order": 1,
+        "axes": ((0.5**0.5, 0.5**0.5), (0.5**0.5, -(0.5**0.5))),
+    }
+    isotropic = Symmetry(**diagonal, centre=(30.0, 15.0))
+    assert not certify(mask, kind="symmetric", symmetry=isotropic).holds
+    stretched = Symmetry(**diagonal, centre=(30.0, 60.0))
+    assert certify(mask, kind="symmetric", symmetry=stretched, spacing=(1, 4)).holds
+
+
+def test_centres_spacings_and_symmetries_of_other_dimensions_are_refused():
+    mask = np.ones((3, 3))
+    with pytest.raises(InputError, match="centre is .*; give one voxel index for each of the 2"):
+        certify(mask, kind="star", centre=(1, 1, 1))
+    with pytest.raises(
+        InputError, match="spacing is .*; give one positive number for each of the 2"
+    ):
+        certify(mask, kind="symmetric", spacing=(1, 1, 1))
+    mirror = Symmetry(kind="mirror", order=1, centre=(0.0,) * 3, axes=tuple(map(tuple, np.eye(3))))
+    with pytest.raises(InputError, match="symmetry has 3 axes but the mask has 2"):
+        certify(mask, kind="symmetric", symmetry=mirror)
+
+
+@pytest.mark.parametrize("kind", ["star", "symmetric"])
+def test_a_voxel_a_line_and_the_full_grid_keep_every_promise(kind):
+    for mask in (np.eye(1), np.eye(12), np.ones((7, 9), np.uint8), np.ones((4, 1, 6), bool)):
+        assert certify(mask, kind=kind).holds

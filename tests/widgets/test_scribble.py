@@ -370,5 +370,5 @@ def test_the_convex_network_can_be_chosen(painted, qtbot):
     viewer, widget, truth = painted()
     widget.model_box.value = "icnn"
     settle(qtbot, widget)
-    assert widget.session.inputs.model == "icnn"
+    assert widget.session.inputs.config.model == "icnn"
     assert iou(mask(viewer, 2), truth == 2) > 0.85

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_implicitseg.cli import demo, scribble
+from napari_implicitseg.cli import demo, repair, scribble
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -29,7 +29,7 @@ _TRACEBACK = "IMPLICITSEG_TRACEBACK"
 
 app = typer.Typer(
     name="napari-implicitseg",
-    help="Scribbles to masks that keep a promise about their shape.",
+    help="Scribbles, or masks from any tool, to masks that keep a promise about their shape.",
     no_args_is_help=True,
     add_completion=False,
     # Plain text: rich would swallow the line breaks of the examples.
@@ -38,6 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("scribble")(scribble.scribble)
+app.command("repair")(repair.repair)
 app.command("demo")(demo.demo)
 
 
@@ -59,7 +60,7 @@ def _common(
         ),
     ] = False,
 ) -> None:
-    """Scribbles to masks that keep a promise about their shape."""
+    """Scribbles, or masks from any tool, to masks that keep a promise about their shape."""
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

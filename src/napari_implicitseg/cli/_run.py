@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["one_line_errors", "parse_numbers", "progress_bar", "warn"]
+__all__ = ["one_line_errors", "parse_ids", "parse_numbers", "progress_bar", "warn"]
 
 _PATIENCE = 0.5
 """Seconds of work before a progress bar appears."""
@@ -57,6 +57,17 @@ def parse_numbers(text: str) -> tuple[float, ...]:
         raise typer.BadParameter(f"{text!r} is no list of numbers such as 40,4,4") from None
     if not all(0 < value < float("inf") for value in values):
         raise typer.BadParameter(f"{text!r}: all numbers must be positive")
+    return values
+
+
+def parse_ids(text: str) -> tuple[int, ...]:
+    """Parse "3,7,9"; for typer, which turns the error into one about usage."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of ids such as 3,7,9") from None
+    if min(values) < 1:
+        raise typer.BadParameter(f"{text!r}: ids are positive, 0 is background")
     return values
 
 

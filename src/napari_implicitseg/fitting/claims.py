@@ -110,7 +110,7 @@ def _parting_plane(
         coords = torch.from_numpy((shared + 0.5) * grid.pitch)
         is_b = np.asarray(a.shape.level(coords) > b.shape.level(coords))
     own = [_thinned(_voxels(item)) for item in (a, b)]
-    strokes = [a.strokes, b.strokes]
+    strokes = [a.anchors, b.anchors]
     points = (np.concatenate([shared, *own, *strokes]) + 0.5) * grid.pitch
     # A mask's own voxels come twice where they are shared; what the level says of those counts.
     sides = [np.full(len(part), k % 2 == 1) for k, part in enumerate((*own, *strokes))]
@@ -122,7 +122,7 @@ def _parting_plane(
     bound = _best_bound(points @ normal, owner, float(grid.pitch.min()) * 1e-3, weight)
     for part, above in zip(strokes, (False, True), strict=True):
         wrong = ((part + 0.5) * grid.pitch @ normal > bound) != above
-        if wrong.mean() > _MOST_STROKES_LOST:
+        if len(wrong) and wrong.mean() > _MOST_STROKES_LOST:
             return None
     return normal, bound
 

@@ -34,6 +34,7 @@ _SOFT_SHARPNESS = 1.5
 # A warm start needs only the last part of the schedule.
 _WARM_SHARE = 0.4
 _NOISE = 0.05
+_STEPS = 120
 # Radius of the ball the network starts as, in whitened units.
 _RADIUS = 2.0
 # Where the half-waves of the start begin, as a share of the radius: near the
@@ -57,6 +58,8 @@ class NetworkSolver:
         Called before each step; may raise to cancel.
     """
 
+    is_convex = True
+
     def __init__(
         self,
         config: FitConfig,
@@ -67,6 +70,7 @@ class NetworkSolver:
         check: Callable[[], None],
     ) -> None:
         self._config = config
+        self._steps = config.steps or _STEPS
         self._seed = seed
         self._grid = grid
         self._device = device
@@ -152,11 +156,11 @@ class NetworkSolver:
         parameters = [t for parts in weights.values() for t in parts]
         optimiser = torch.optim.Adam(parameters, lr=self._config.learning_rate)
         low, high = math.log(soft), math.log(_SHARPNESS[1])
-        first = int(begin * self._config.steps)
+        first = int(begin * self._steps)
         history = []
-        for step in range(first, self._config.steps):
+        for step in range(first, self._steps):
             self._check()
-            done = step / self._config.steps
+            done = step / self._steps
             for group in optimiser.param_groups:
                 group["lr"] = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             with torch.enable_grad():

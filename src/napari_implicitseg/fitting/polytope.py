@@ -52,6 +52,8 @@ class PolytopeSolver:
         Called before each step; may raise to cancel.
     """
 
+    is_convex = True
+
     def __init__(
         self,
         planes: int | None,

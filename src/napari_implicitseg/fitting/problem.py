@@ -50,12 +50,15 @@ class Effort:
         Most cells of a window where distances are computed.
     fine : int
         Most cells of the same window where colours are looked up.
+    settled : int
+        Most cells of the same window where evidence is settled with its neighbours.
     soft, sharp : int
         Most points of the first and the last stages of a fit.
     """
 
     cells: int
     fine: int
+    settled: int
     soft: int
     sharp: int
 
@@ -63,9 +66,9 @@ class Effort:
     def for_objects(cls, count: int, ndim: int) -> Effort:
         """Full effort for a few objects; many get less each, as they are small as a rule."""
         share = min(1.0, max(_LEAST_EFFORT, _FULL_EFFORT / max(count, 1)))
-        full = (112**2, 360**2, 2000, 2400) if ndim == 2 else (40**3, 72**3, 5000, 8000)
-        cells, fine, soft, sharp = (int(share * n) for n in full)
-        return cls(cells, fine, soft, sharp)
+        flat = (112**2, 360**2, 180**2, 2000, 2400)
+        full = flat if ndim == 2 else (40**3, 72**3, 40**3, 5000, 8000)
+        return cls(*(int(share * n) for n in full))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,16 +244,18 @@ def touches_border(mask: BoolArray, window: Window, grid: Geometry) -> bool:
     return False
 
 
-def pose(reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry) -> Problem:
+def pose(
+    reach: Reach, evidence: Evidence, samples: Samples, grid: Geometry, *, settled: bool = False
+) -> Problem:
     """Collect what the evidence says about an object around what its strokes reach."""
     window = reach.window
     finer = window_step(
         tuple(b - a for a, b in zip(window.start, window.stop, strict=True)),
         grid.spacing,
-        grid.effort.fine,
+        grid.effort.settled if settled else grid.effort.fine,
     )
     fine = Window(window.start, window.stop, finer)
-    evidences = evidence.refined(reach.label, window, fine)
+    evidences = evidence.refined(reach.label, window, fine, settled=settled)
     probability, closer = (at_level(p, reach.level) for p in evidences)
     inside = samples.inside(window.start, window.stop)
     voxels, own = samples.coords[inside], samples.ids[inside] == reach.label

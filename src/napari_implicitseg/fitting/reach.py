@@ -80,9 +80,15 @@ class Scout:
     evidence : Evidence
     samples : Samples
     grid : Geometry
+    convex : bool
+        Whether the objects are: then clumps are cut at their necks, and the
+        evidence asked for is raised until they come apart.
     """
 
-    def __init__(self, evidence: Evidence, samples: Samples, grid: Geometry) -> None:
+    def __init__(
+        self, evidence: Evidence, samples: Samples, grid: Geometry, *, convex: bool = True
+    ) -> None:
+        self._convex = convex
         self._evidence = evidence
         self._samples = samples
         self._grid = grid
@@ -90,9 +96,12 @@ class Scout:
     def at(self, label: int, window: Window, level: float) -> Reach:
         """Look at one level."""
         strokes = self._strokes(label, window)
-        probability = at_level(self._evidence.probability(label, window), level)
+        seen = self._evidence.probability(label, window, settled=not self._convex)
+        probability = at_level(seen, level)
         likely = ndimage.gaussian_filter(probability, 0.7) > 0.5
         component = stroke_component(likely, strokes)
+        if not self._convex:
+            return Reach(label, window, level, component, component)
         pitch = tuple((self._grid.pitch * window.step).tolist())
         return Reach(label, window, level, component, own_part(component, strokes, pitch))
 
@@ -104,7 +113,7 @@ class Scout:
         """
         best = clump = self.at(label, window, _LEVELS[0])
         whole = clump.region
-        if _is_compact(whole):
+        if not self._convex or _is_compact(whole):
             return clump
         most = _MOST * whole.sum() * np.prod(window.step)
         for _ in range(_MOST_ZOOMS):

@@ -42,7 +42,15 @@ _DEEP = 0.4
 
 
 class Solver(Protocol):
-    """What fits shapes to problems, in one batch."""
+    """What fits shapes to problems, in one batch.
+
+    Attributes
+    ----------
+    is_convex : bool
+        Whether all shapes it fits are convex, so that planes may cut them.
+    """
+
+    is_convex: bool
 
     def accepts(self, shape: ImplicitShape) -> bool:
         """Whether it can continue from a shape of an earlier fit."""
@@ -62,14 +70,17 @@ class Fitted:
     problem : Problem
     shape : ImplicitShape
     mask : ndarray of bool
-        Voxels of the problem's window, full resolution.
+        Voxels of the window, full resolution.
     losses : list of float
+    beyond : Window, optional
+        Larger window of a mask that reaches beyond that of the problem.
     """
 
     problem: Problem
     shape: ImplicitShape
     mask: BoolArray
     losses: list[float]
+    beyond: Window | None = None
 
     @property
     def label(self) -> int:
@@ -79,7 +90,7 @@ class Fitted:
     @property
     def window(self) -> Window:
         """Box of the mask."""
-        return self.problem.window
+        return self.beyond or self.problem.window
 
     @property
     def earlier(self) -> Earlier:
@@ -90,6 +101,15 @@ class Fitted:
     def strokes(self) -> NDArray[np.int64]:
         """Voxels of the object's own strokes, (K, D)."""
         return self.problem.voxels[self.problem.own]
+
+    @property
+    def anchors(self) -> NDArray[np.int64]:
+        """Voxels that are surely the object's, (K, D): its strokes, or what its evidence says."""
+        if self.problem.own.any():
+            return self.strokes
+        cells, grid = self.problem.cells, self.problem.grid
+        centres = grid.cell_centres(cells.window, cells.target & (cells.weight > 0))
+        return np.asarray(centres / grid.pitch, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +157,7 @@ class Fitter:
         self._solver = solver
         self._previous = previous
         self._check = check
-        self._scout = Scout(evidence, samples, grid)
+        self._scout = Scout(evidence, samples, grid, convex=solver.is_convex)
 
     def run(self) -> list[Fitted]:
         """Fit every object, look further where a mask reaches the edge of its window."""
@@ -193,7 +213,9 @@ class Fitter:
         with torch.no_grad():
             every = torch.from_numpy((self._samples.coords + 0.5) * self._grid.pitch)
             level = shape.level(every).numpy()
-            middle = float(shape.level(torch.from_numpy(Whitening.of_shape(shape).centre)))
+            middle = float(level[own].min())
+            if self._solver.is_convex:
+                middle = float(shape.level(torch.from_numpy(Whitening.of_shape(shape).centre)))
         # Unless a stroke of its own lies in the earlier shape, the user has moved on; one of
         # others deep inside says that the shape is no good to start from.
         return bool((level[own] <= 0).any() and not (level[~own] < _DEEP * min(middle, 0)).any())
@@ -232,14 +254,20 @@ class Fitter:
             reach = self._scout.search(label, window)
         else:
             reach = self._scout.at(label, window, level)
-        return pose(reach, self._evidence, self._samples, self._grid)
+        return pose(
+            reach,
+            self._evidence,
+            self._samples,
+            self._grid,
+            settled=not self._solver.is_convex,
+        )
 
     def _adopted(
         self, problem: Problem, starts: Mapping[int, ImplicitShape]
     ) -> ImplicitShape | None:
         """Shape to continue from, if there is one."""
         start = starts.get(problem.label)
-        if start is not None:
+        if start is not None and self._solver.is_convex:
             problem.whitening = Whitening.of_shape(start.uncut)
         return start
 
@@ -270,7 +298,7 @@ class Fitter:
         beside it, and the other way round: what is left is cut off.
         """
         for item in items:
-            if _missed(item).any():
+            if self._solver.is_convex and _missed(item).any():
                 item.problem.hopeless = contradicting(item.problem)
         best = {item.label: item for item in items}
         whole = {item.label: item for item in items if not _lost(item)}
@@ -287,7 +315,7 @@ class Fitter:
                 if not _lost(after):
                     whole[after.label] = _better(after, whole.get(after.label, after))
         for label, item in best.items():
-            if _missed(item).any():
+            if self._solver.is_convex and _missed(item).any():
                 kept = whole.get(label) or grown(item, self._grid)
                 wrong = _missed(kept) & ~kept.problem.own
                 best[label] = _better(trimmed(kept, wrong, self._grid), item)

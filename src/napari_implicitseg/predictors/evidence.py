@@ -17,6 +17,7 @@ from scipy import ndimage
 from napari_implicitseg.features import Patch, Window, smooth, window_step
 from napari_implicitseg.predictors.colours import StrokeColours
 from napari_implicitseg.predictors.geodesic import TwoNearest, two_nearest
+from napari_implicitseg.predictors.settling import settle
 from napari_implicitseg.predictors.weighing import left_out_gains, weights_from_gains
 
 if TYPE_CHECKING:
@@ -142,25 +143,36 @@ class Evidence:
         stop = np.minimum(start + high * step, coarse.stop)
         return Window(tuple((start + low * step).tolist()), tuple(stop.tolist()), coarse.step)
 
-    def probability(self, label: int, window: Window) -> NDArray[np.float32]:
-        """Probability of one object over a window, shape window.shape."""
-        return self._blend(label, *self._seen(window))
+    def probability(
+        self, label: int, window: Window, *, settled: bool = False
+    ) -> NDArray[np.float32]:
+        """Probability of one object over a window, shape window.shape; see `refined`."""
+        look, nearest = self._seen(window)
+        probability = self._blend(label, look, nearest)
+        return self._settled(probability, look) if settled else probability
+
+    def _settled(self, probability: NDArray[np.float32], look: _Look) -> NDArray[np.float32]:
+        """Settle what the image says; a map that was given says what it says."""
+        if self._source in ("given", "none"):
+            return probability
+        return settle(probability, look.features, self._pitch(look.patch.window))
 
     def refined(
-        self, label: int, window: Window, fine: Window
+        self, label: int, window: Window, fine: Window, *, settled: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probability of one object over a window, and over the same box in finer cells.
 
-        Distances are smooth: only colours are looked at again in the finer cells.
+        Distances are smooth: only colours are looked at again in the finer cells. There the
+        evidence may be `settled` along what looks alike.
         """
         look, nearest = self._seen(window)
         coarse = self._blend(label, look, nearest)
-        if fine.step == window.step:
-            return coarse, coarse
-        patch = self._reader.patch(fine)
-        closer = _Look(patch, smooth(patch.channels, _BLUR), np.empty(fine.shape, np.int32))
-        index = window.cells_of(fine)
-        return coarse, self._blend(label, closer, _cropped(nearest, index))
+        closer, refined = look, coarse
+        if fine.step != window.step:
+            patch = self._reader.patch(fine)
+            closer = _Look(patch, smooth(patch.channels, _BLUR), np.empty(fine.shape, np.int32))
+            refined = self._blend(label, closer, _cropped(nearest, window.cells_of(fine)))
+        return coarse, self._settled(refined, closer) if settled else refined
 
     @property
     def rounds(self) -> int:

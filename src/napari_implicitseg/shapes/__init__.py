@@ -8,8 +8,12 @@ from napari_implicitseg.errors import FileError
 from napari_implicitseg.shapes.base import ImplicitShape
 from napari_implicitseg.shapes.certificate import Certificate, certify
 from napari_implicitseg.shapes.clipped import ClippedShape
+from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.convex import ConvexNetwork, Polytope
+from napari_implicitseg.shapes.free import FreeShape
 from napari_implicitseg.shapes.stack import SliceStack
+from napari_implicitseg.shapes.star import StarShape
+from napari_implicitseg.shapes.symmetric import SymmetricShape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,16 +21,30 @@ if TYPE_CHECKING:
 __all__ = [
     "Certificate",
     "ClippedShape",
+    "ConnectedShape",
     "ConvexNetwork",
+    "FreeShape",
     "ImplicitShape",
     "Polytope",
     "SliceStack",
+    "StarShape",
+    "SymmetricShape",
     "build_shape",
     "certify",
 ]
 
 _KINDS: dict[str, type[ImplicitShape]] = {
-    cls.kind: cls for cls in (ClippedShape, ConvexNetwork, Polytope, SliceStack)
+    cls.kind: cls
+    for cls in (
+        ClippedShape,
+        ConnectedShape,
+        ConvexNetwork,
+        FreeShape,
+        Polytope,
+        SliceStack,
+        StarShape,
+        SymmetricShape,
+    )
 }
 
 

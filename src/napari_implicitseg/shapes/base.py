@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["ImplicitShape", "box_extent", "grid_axes"]
+__all__ = ["ImplicitShape", "box_extent", "grid_axes", "tensors_under"]
 
 _CHUNK = 1 << 18
 
@@ -45,6 +45,11 @@ def grid_axes(
         (np.arange(*box.indices(n), dtype=np.float64) + 0.5) * (side / n)
         for n, side, box in zip(shape, extent, boxes, strict=True)
     ]
+
+
+def tensors_under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose name starts with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 class ImplicitShape(nn.Module, ABC):

@@ -1,7 +1,10 @@
-"""Certificates: what is checked on the voxels of a mask, exactly.
+"""Certificates: what is checked on the voxels of a mask.
 
 A mask is *convex on the grid* if no voxel centre outside it lies inside the
-convex hull of the voxel centres inside it. All comparisons are in integers.
+convex hull of the voxel centres inside it, and *star-shaped on the grid* if all
+its voxels are seen from one of them along digital segments (see `rays`). Both
+are checked in integers. It is *symmetric* if no image of its voxels lies more
+than one voxel away from it (see `symmetries`).
 """
 
 from __future__ import annotations
@@ -13,18 +16,34 @@ import numpy as np
 from scipy import ndimage
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.shapes.hull import as_mask, crop_box, digital_hull
+from napari_implicitseg.shapes.rays import best_centre, hidden_voxels, nearest_voxel
+from napari_implicitseg.shapes.symmetries import (
+    Symmetry,
+    asymmetric_voxels,
+    checked_spacing,
+    find_symmetry,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["Certificate", "CertificateKind", "certify", "crop_box", "digital_hull"]
+__all__ = [
+    "Certificate",
+    "CertificateKind",
+    "certify",
+    "count_components",
+    "crop_box",
+    "digital_hull",
+]
 
-CertificateKind: TypeAlias = Literal["convex", "connected", "none"]
-_KINDS = ("convex", "connected", "none")
+CertificateKind: TypeAlias = Literal["convex", "connected", "star", "symmetric", "none"]
+_KINDS = ("convex", "connected", "star", "symmetric", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +53,7 @@ class Certificate:
     Attributes
     ----------
     kind : str
-        The promise: "convex", "connected" or "none".
+        The promise: "convex", "connected", "star", "symmetric" or "none".
     holds : bool
         Whether the voxels keep it.
     components : int
@@ -52,16 +71,35 @@ class Certificate:
     detail: str = ""
 
 
-def certify(mask: NDArray[Any], *, kind: CertificateKind) -> Certificate:
+def certify(
+    mask: NDArray[Any],
+    *,
+    kind: CertificateKind,
+    centre: Sequence[float] | None = None,
+    symmetry: Symmetry | None = None,
+    spacing: Sequence[float] | None = None,
+) -> Certificate:
     """Check a promise on the voxels of a mask.
 
     Parameters
     ----------
     mask : ndarray, 2D or 3D
-        Non-zero voxels are inside. Spacing does not matter: convexity and
-        connectivity are kept by stretching an axis.
-    kind : {"convex", "connected", "none"}
+        Non-zero voxels are inside. For "symmetric" pass the whole grid: images
+        outside it are not held against the mask.
+    kind : {"convex", "connected", "star", "symmetric", "none"}
         The promise to check.
+    centre : sequence of float, length D, optional
+        For "star": the point to see all voxels from, in voxel index
+        coordinates, rounded to a voxel. By default one is searched for: among
+        all voxels if there are at most 2,000; in larger masks a centre may be
+        missed, so that a promise that holds is reported as broken.
+    symmetry : Symmetry, optional
+        For "symmetric": mirrors or rotations. By default the best single
+        mirror that is found. The less of a mask has its images in the grid, the
+        less is checked: of an object at the border that may be little.
+    spacing : sequence of float, length D, optional
+        For "symmetric": voxel size, in the unit of the symmetry. Default 1. The
+        other promises are kept by stretching an axis.
 
     Returns
     -------
@@ -71,16 +109,21 @@ def certify(mask: NDArray[Any], *, kind: CertificateKind) -> Certificate:
     Raises
     ------
     InputError
-        If the kind is unknown or the mask is not 2D or 3D.
+        If the kind is unknown, the mask is not 2D or 3D, or the centre, the
+        symmetry or the spacing is for another number of axes.
     """
     if kind not in _KINDS:
         raise InputError(f"kind is {kind!r}; use one of {', '.join(map(repr, _KINDS))}.")
-    mask = np.asarray(mask)
-    if mask.ndim not in (2, 3):
-        raise InputError(f"The mask has {mask.ndim} axes; certify takes 2D or 3D masks.")
-    inside = mask if mask.dtype == bool else mask != 0
-    inside = inside[crop_box(inside)]
+    inside = as_mask(mask)
+    voxel_size = checked_spacing(spacing, inside.ndim)
+    if centre is not None:
+        nearest_voxel(centre, inside.ndim)
     detail = ""
+    if kind == "symmetric":
+        detail = _symmetry_flaw(inside, symmetry, voxel_size)
+    elif kind == "star":
+        detail = _star_flaw(inside, centre)
+    inside = inside[crop_box(inside)]
     if kind == "convex":
         missing = int(np.count_nonzero(digital_hull(inside) != inside))
         if missing:
@@ -92,14 +135,37 @@ def certify(mask: NDArray[Any], *, kind: CertificateKind) -> Certificate:
     return Certificate(kind=kind, holds=not detail, components=components, detail=detail)
 
 
-def crop_box(mask: BoolArray) -> tuple[slice, ...]:
-    """Smallest box that holds all true voxels; empty slices if there are none."""
-    box = []
-    for axis in range(mask.ndim):
-        others = tuple(a for a in range(mask.ndim) if a != axis)
-        found = np.flatnonzero(mask.any(axis=others))
-        box.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, 0))
-    return tuple(box)
+def _star_flaw(inside: BoolArray, centre: Sequence[float] | None) -> str:
+    """Why a mask is not star-shaped; empty if it is."""
+    if not inside.any():
+        return ""
+    if centre is None:
+        best, hidden = best_centre(inside)
+        where = f"the best centre found, {best}"
+    else:
+        hidden = hidden_voxels(inside, centre)
+        where = f"the centre {_written(centre)}"
+    return f"{hidden} voxels cannot be seen from {where}" if hidden else ""
+
+
+def _symmetry_flaw(inside: BoolArray, symmetry: Symmetry | None, spacing: tuple[float, ...]) -> str:
+    """Why a mask is not symmetric; empty if it is."""
+    if symmetry is not None:
+        missed = asymmetric_voxels(inside, symmetry, spacing)
+        return f"{missed} voxels have no counterpart in the mask" if missed else ""
+    if not inside.any():
+        return ""
+    found = find_symmetry(inside, spacing)
+    missed = asymmetric_voxels(inside, found, spacing)
+    if not missed:
+        return ""
+    where = f"through {_written(found.centre)}, normal to {_written(found.axes[0])}"
+    return f"{missed} voxels have no counterpart across the best mirror found, {where}"
+
+
+def _written(numbers: Sequence[float]) -> str:
+    """Numbers in parentheses, short."""
+    return f"({', '.join(f'{float(n):.4g}' for n in numbers)})"
 
 
 def count_components(mask: BoolArray) -> int:
@@ -116,147 +182,3 @@ def _count_runs(mask: BoolArray) -> int:
     last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
     apart = (first[1:] > last[:-1] + 1) | (last[1:] < first[:-1] - 1) | (np.diff(rows) > 1)
     return 1 + int(np.count_nonzero(apart))
-
-
-def digital_hull(mask: BoolArray) -> BoolArray:
-    """All voxels whose centre lies in the convex hull of the mask's voxel centres.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, 2D or 3D
-
-    Returns
-    -------
-    ndarray of bool, shape of the mask
-    """
-    out = np.zeros_like(mask)
-    box = crop_box(mask)
-    inner = mask[box]
-    if inner.size:
-        out[box] = _hull_2d(inner) if mask.ndim == 2 else _hull_3d(inner)
-    return out
-
-
-def _hull_2d(mask: BoolArray) -> BoolArray:
-    """Digital hull of a mask cropped to its box."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    first = mask.argmax(axis=1)[rows]
-    last = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)[rows]
-    every = np.arange(mask.shape[0])
-    left = -_upper_chain(rows, -first, every)
-    right = _upper_chain(rows, last, every)
-    columns = np.arange(mask.shape[1])
-    return np.asarray((columns >= left[:, None]) & (columns <= right[:, None]))
-
-
-def _upper_chain(
-    rows: NDArray[np.int64], values: NDArray[np.int64], every: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Largest integers under the concave hull of (rows, values), at every row."""
-    chain: list[tuple[int, int]] = []
-    for r, v in zip(rows.tolist(), values.tolist(), strict=True):
-        while len(chain) > 1:
-            (r0, v0), (r1, v1) = chain[-2:]
-            if (v1 - v0) * (r - r0) > (v - v0) * (r1 - r0):
-                break
-            chain.pop()
-        chain.append((r, v))
-    r_chain, v_chain = (np.array(x) for x in zip(*chain, strict=True))
-    if len(chain) == 1:
-        return np.full(len(every), v_chain[0])
-    piece = np.clip(np.searchsorted(r_chain, every, side="right") - 1, 0, len(chain) - 2)
-    rise = v_chain[piece + 1] - v_chain[piece]
-    run = r_chain[piece + 1] - r_chain[piece]
-    return np.asarray(v_chain[piece] + rise * (every - r_chain[piece]) // run)
-
-
-def _hull_3d(mask: BoolArray) -> BoolArray:
-    """Digital hull of a mask cropped to its box, by exact half-spaces."""
-    points = _column_ends(mask)
-    normal = _common_plane(points)
-    if normal is not None:
-        return _flat_hull(mask, points, normal)
-    from scipy.spatial import ConvexHull
-
-    triangles = points[ConvexHull(points).simplices]
-    edges = triangles[:, 1:] - triangles[:, :1]
-    normals = np.cross(edges[:, 0], edges[:, 1])
-    bounds = (normals * triangles[:, 0]).sum(axis=1)
-    # Orient outwards by a point strictly inside, in integers: the mean, times the count.
-    inner = points.sum(axis=0)
-    side = normals @ inner - bounds * len(points)
-    normals[side > 0] *= -1
-    bounds[side > 0] *= -1
-    planes = np.unique(_reduced(np.column_stack([normals, bounds])[side != 0]), axis=0)
-    return _below_planes(planes, mask.shape)
-
-
-def _column_ends(mask: BoolArray) -> NDArray[np.int64]:
-    """First and last voxel of every column along the last axis: they span the hull, (N, D)."""
-    filled = mask.any(axis=-1)
-    columns = np.argwhere(filled)
-    lines = mask[filled]
-    first = lines.argmax(axis=1)
-    last = mask.shape[-1] - 1 - lines[:, ::-1].argmax(axis=1)
-    ends = np.concatenate([np.column_stack([columns, e]) for e in (first, last)])
-    return np.asarray(np.unique(ends, axis=0), dtype=np.int64)
-
-
-def _reduced(planes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Divide integer plane equations by their common divisor."""
-    divisor = np.gcd.reduce(planes, axis=1, keepdims=True)
-    return planes // np.maximum(divisor, 1)
-
-
-def _below_planes(planes: NDArray[np.int64], shape: tuple[int, ...]) -> BoolArray:
-    """Voxels with ``normal . voxel <= bound`` for every plane.
-
-    Each plane bounds the last axis per column, so the work is columns times
-    planes, not voxels times planes.
-    """
-    rows = [np.arange(n) for n in shape[:-1]]
-    grid = np.meshgrid(*rows, indexing="ij")
-    low = np.zeros(shape[:-1], np.int64)
-    high = np.full(shape[:-1], shape[-1] - 1, np.int64)
-    for *normal, along, bound in planes.tolist():
-        rest = bound - sum(n * g for n, g in zip(normal, grid, strict=True))
-        if along > 0:
-            np.minimum(high, rest // along, out=high)
-        elif along < 0:
-            np.maximum(low, -(rest // -along), out=low)
-        else:
-            high[rest < 0] = -1
-    last = np.arange(shape[-1])
-    return np.asarray((last >= low[..., None]) & (last <= high[..., None]))
-
-
-def _common_plane(points: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """Integer normal of a plane that holds all points, or None if they span the space."""
-    steps = points - points[0]
-    longest = steps[np.argmax((steps**2).sum(axis=1))]
-    crosses = np.cross(longest, steps)
-    best = crosses[np.argmax((crosses**2).sum(axis=1))]
-    if not best.any():
-        # All on one line: any plane through the line will do, but not one along it.
-        axis = np.eye(3, dtype=np.int64)[np.argmin(np.abs(longest))]
-        best = np.cross(longest, axis) if longest.any() else axis
-    return None if (steps @ best).any() else _reduced(best[None])[0]
-
-
-def _flat_hull(mask: BoolArray, points: NDArray[np.int64], normal: NDArray[np.int64]) -> BoolArray:
-    """Digital hull of voxels that lie in one plane, by projecting them along an axis."""
-    drop = int(np.argmax(np.abs(normal)))
-    keep = [a for a in range(3) if a != drop]
-    bound = int(normal @ points[0])
-    shadow = np.zeros([mask.shape[a] for a in keep], bool)
-    shadow[tuple(points[:, keep].T)] = True
-    inside = np.argwhere(digital_hull(shadow))
-    rest = bound - inside @ normal[keep]
-    # Only the voxels of the projected hull whose lift is a whole number are voxel centres.
-    whole = rest % normal[drop] == 0
-    lifted = np.empty((int(whole.sum()), 3), np.int64)
-    lifted[:, keep] = inside[whole]
-    lifted[:, drop] = rest[whole] // normal[drop]
-    out = np.zeros_like(mask)
-    out[tuple(lifted.T)] = True
-    return out

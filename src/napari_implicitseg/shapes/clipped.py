@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_implicitseg.shapes.base import ImplicitShape, grid_axes
+from napari_implicitseg.shapes.base import ImplicitShape, grid_axes, tensors_under
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,9 +95,8 @@ class ClippedShape(ImplicitShape):
         """Build the shape that `description` and `state_dict` describe."""
         from napari_implicitseg.shapes import build_shape
 
-        inner = {k.removeprefix("base."): v for k, v in tensors.items() if k.startswith("base.")}
         return cls(
-            build_shape(description["base"], inner),
+            build_shape(description["base"], tensors_under(tensors, "base.")),
             tensors["normals"],
             tensors["bounds"],
             slope=description["slope"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from napari_implicitseg.shapes.base import ImplicitShape
+from napari_implicitseg.shapes.base import ImplicitShape, tensors_under
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class SliceStack(ImplicitShape):
         from napari_implicitseg.shapes import build_shape
 
         slices = {
-            int(name): build_shape(part, _under(tensors, f"slices.{name}."))
+            int(name): build_shape(part, tensors_under(tensors, f"slices.{name}."))
             for name, part in description["slices"].items()
         }
         return cls(
@@ -96,8 +96,3 @@ class SliceStack(ImplicitShape):
             count=description["count"],
             extent=description["extent"],
         )
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose name starts with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -33,6 +33,8 @@ class LayerComboBox(QComboBox):
         is chosen while there is none.
     suits : callable, optional
         Whether a layer may be chosen without asking; all by default.
+    lists : callable, optional
+        Whether a layer is offered at all; all of these types by default.
     """
 
     layer_changed = Signal()
@@ -46,6 +48,7 @@ class LayerComboBox(QComboBox):
         empty: str,
         optional: bool = False,
         suits: Callable[[Layer], bool] | None = None,
+        lists: Callable[[Layer], bool] | None = None,
     ) -> None:
         super().__init__()
         self._viewer = viewer
@@ -53,6 +56,7 @@ class LayerComboBox(QComboBox):
         self._empty = empty
         self._optional = optional
         self._suits = suits or (lambda layer: True)
+        self._lists = lists or (lambda layer: True)
         self._layers: list[Layer | None] = []
         self._chosen: Layer | None = None
         _keep_narrow(self)
@@ -78,7 +82,9 @@ class LayerComboBox(QComboBox):
         known: list[Layer] = [
             layer
             for layer in self._viewer.layers
-            if isinstance(layer, self._types) and not layer.metadata.get(HIDDEN_FROM_CHOICES)
+            if isinstance(layer, self._types)
+            and not layer.metadata.get(HIDDEN_FROM_CHOICES)
+            and self._lists(layer)
         ]
         chosen = self._chosen if self._chosen in known else None
         if chosen is None and not self._optional:

@@ -117,7 +117,7 @@ def region_of(
     return Region(kept, index)
 
 
-def level_shapes(image: Image) -> list[tuple[int, ...]]:
+def level_shapes(image: Image | Labels) -> list[tuple[int, ...]]:
     """Return the spatial shape of each level; one for single-scale images."""
     levels = image.data if image.multiscale else [image.data]
     return [tuple(int(n) for n in level.shape[: image.ndim]) for level in levels]
@@ -157,7 +157,7 @@ def level_data(image: Image, level: int) -> Any:
     return image.data[level] if image.multiscale else image.data
 
 
-def like(image: Image, level: int = 0) -> dict[str, Any]:
+def like(image: Image | Labels, level: int = 0) -> dict[str, Any]:
     """Return what a new layer needs to lie on a level of an image.
 
     napari draws voxel 0 of a level with its corner, not its centre, on that of
@@ -177,7 +177,7 @@ def like(image: Image, level: int = 0) -> dict[str, Any]:
     }
 
 
-def align(layer: Layer, image: Image, level: int = 0) -> None:
+def align(layer: Layer, image: Image | Labels, level: int = 0) -> None:
     """Move a layer to where a level of an image lies now, if that was moved or calibrated."""
     for name, value in like(image, level).items():
         if not np.array_equal(getattr(layer, name), value):

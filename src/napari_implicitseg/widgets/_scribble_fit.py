@@ -6,12 +6,11 @@ holds what the widget shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.config import FitConfig
 from napari_implicitseg.geometry import add_voxels, draw_figures
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg.config import FitConfig
     from napari_implicitseg.geometry import Figure
     from napari_implicitseg.results import FitResult
     from napari_implicitseg.shapes.certificate import Certificate
@@ -39,7 +39,13 @@ __all__ = [
 
 BACKGROUND = 1
 
-SHAPES = {"convex": "Convex"}
+SHAPES = {
+    "convex": "Convex",
+    "connected": "Connected (one piece)",
+    "star": "Star-shaped",
+    "symmetric": "Symmetric",
+    "free": "Free (no promise)",
+}
 SCOPES = {"slice": "Current slice", "slices": "All slices, one by one", "volume": "Volume, in 3D"}
 EVIDENCE = {
     "auto": "Automatic",
@@ -119,7 +125,9 @@ class FitRequest:
     region : Region
     spacing : tuple of float
         Voxel size of the whole image, per axis.
-    shape, model, scope : str
+    shape, scope : str
+    config : FitConfig
+        What goes with the shape; `scope` says whether slices are fitted one by one.
     evidence : str or array
         A method, or a probability map like the image.
     name : str
@@ -139,7 +147,7 @@ class FitRequest:
     region: Region
     spacing: tuple[float, ...]
     shape: str
-    model: str
+    config: FitConfig
     scope: str
     evidence: Any
     name: str
@@ -174,7 +182,7 @@ class FitRequest:
             channel_axis=-1 if self.has_channels else None,
             warm_start=self.warm_start,
             progress=progress,
-            config=FitConfig(model=self.model, per_slice=self.scope == "slices"),  # type: ignore[arg-type]
+            config=replace(self.config, per_slice=self.scope == "slices"),
         )
         return self._outcome(result, painted)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
 
+from napari_implicitseg.config import FitConfig
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest
@@ -48,7 +49,9 @@ class Inputs:
     scribbles : Labels or None
     shapes : Shapes or None
     scope : {"slice", "slices", "volume"}
-    shape, model : str
+    shape : str
+    config : FitConfig
+        What goes with the shape.
     evidence : str or Image
         A method, or a layer with the probability of object.
     """
@@ -58,11 +61,11 @@ class Inputs:
     shapes: Shapes | None = None
     scope: str = "slice"
     shape: str = "convex"
-    model: str = "polytope"
+    config: FitConfig = field(default_factory=FitConfig)
     evidence: str | Image = "auto"
 
 
-def region_shown(viewer: ViewerModel, scribbles: Labels, scope: str) -> Region:
+def region_shown(viewer: ViewerModel, scribbles: Image | Labels, scope: str) -> Region:
     """Return the region a scope means in the present view."""
     ndim = scribbles.ndim
     offset = viewer.dims.ndim - ndim
@@ -113,7 +116,7 @@ def build_request(
     if isinstance(labels, np.ndarray) and labels.size <= WATCHED_VOXELS:
         # Larger ones go as they are: any further stroke makes this fit stale.
         labels = labels.copy()
-    key = (id(image), id(scribbles), level, region, inputs.shape, inputs.model, inputs.evidence)
+    key = (id(image), id(scribbles), level, region, inputs.shape, inputs.config, inputs.evidence)
     before = outcomes.get(region.index)
     return FitRequest(
         image=_layers.level_data(image, level),
@@ -124,7 +127,7 @@ def build_request(
         region=region,
         spacing=tuple(abs(float(s)) for s in scribbles.scale),
         shape=inputs.shape,
-        model=inputs.model,
+        config=inputs.config,
         scope=inputs.scope if len(region.axes) == 3 else "slice",
         evidence=_evidence(inputs.evidence, scribbles),
         name=scribbles.name,

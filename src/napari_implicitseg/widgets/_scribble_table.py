@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.shapes.certificate import Certificate
     from napari_implicitseg.widgets._scribble_fit import ObjectRow
 
-__all__ = ["ObjectTable", "readable_size"]
+__all__ = ["ObjectTable", "promise_text", "readable_size"]
 
 _TITLES = ("Object", "Area", "Guarantee", "Time")
 _TIPS = (
@@ -70,7 +70,7 @@ class ObjectTable(QTableWidget):
         self._titles[1].setText("Volume" if unit.endswith(("³", "voxels")) else "Area")
         self._set_row_count(len(rows))
         for number, row in enumerate(rows):
-            promise, tip = _promise(row.certificate)
+            promise, tip = promise_text(row.certificate)
             self._write(number, 0, str(row.label))
             self._write(number, 1, f"{readable_size(row.size)} {unit}")
             self._write(number, 2, promise, tip)
@@ -124,10 +124,14 @@ def readable_size(size: float) -> str:
     return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"
 
 
-def _promise(certificate: Certificate | None) -> tuple[str, str]:
+def promise_text(certificate: Certificate | None) -> tuple[str, str]:
     """Say whether a guarantee holds, in short and at length."""
     if certificate is None:
         return "no mask", "The strokes led to no mask. Paint a longer stroke inside the object."
+    if certificate.kind == "none":
+        pieces = certificate.components
+        text = f", {pieces} pieces" if pieces > 1 else ""
+        return f"no promise{text}", "A free shape promises nothing about its mask."
     if certificate.holds:
         repaired = certificate.repaired
         pieces = certificate.components

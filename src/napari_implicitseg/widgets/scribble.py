@@ -5,33 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_implicitseg.errors import ImplicitSegError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
+from napari_implicitseg.widgets._controls import (
+    advice_label,
+    button,
+    fold,
+    form,
+    notes_label,
+    progress_bar,
+    row,
+    show_progress,
+    swatch,
+)
+from napari_implicitseg.widgets._repair_accept import REPAIRED
 from napari_implicitseg.widgets._scribble_fit import (
     EVIDENCE,
-    MODELS,
     SCOPES,
-    SHAPES,
     Outcome,
     warm_up,
 )
 from napari_implicitseg.widgets._scribble_table import ObjectTable
+from napari_implicitseg.widgets._shape_choices import ShapeChoices
 from napari_implicitseg.widgets.scribble_session import ScribbleSession
 
 if TYPE_CHECKING:
@@ -86,22 +87,22 @@ class ScribbleWidget(DockedWidget):
             "and paths are as wide as their edge. A feature column 'label' names the ids."
         )
         self.scope_box = choice_box(SCOPES, "The slice shown, each slice by itself, or one body.")
-        self.shape_box = choice_box(SHAPES, "What every mask is guaranteed to be.")
+        self.choices = ShapeChoices()
+        self.shape_box, self.model_box = self.choices.shape_box, self.choices.model_box
         self.evidence_box = choice_box(
             EVIDENCE,
             "How the image tells object from background. Automatic weighs the methods by how well "
             "they predict strokes left out; an image layer is read as probability of object.",
         )
-        self.model_box = choice_box(MODELS, "What represents the shape; planes are for live use.")
 
     def _make_actions(self) -> None:
-        self.new_button = _button(
+        self.new_button = button(
             "New scribbles", "Add a Labels layer that fits the image and start painting on it."
         )
-        self.next_button = _button("Next label", "Paint the next object.")
-        self.fit_button = _button("Fit", "Fit the strokes as they are now.")
-        self.cancel_button = _button("Cancel", "Stop the fit that is running.")
-        self.accept_button = _button(
+        self.next_button = button("Next label", "Paint the next object.")
+        self.fit_button = button("Fit", "Fit the strokes as they are now.")
+        self.cancel_button = button("Cancel", "Stop the fit that is running.")
+        self.accept_button = button(
             "Accept",
             "Write the masks to a results layer. What you drew there stays; Ctrl+Z in that layer "
             "takes it back.",
@@ -110,46 +111,34 @@ class ScribbleWidget(DockedWidget):
         self.live_box = QCheckBox("Live")
         self.live_box.setChecked(True)
         self.live_box.setToolTip("Fit again after every stroke.")
-        self.advice = QLabel()
-        self.advice.setWordWrap(True)
-        self.advice.setMinimumHeight(52)
-        self.advice.setAlignment(Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft)
-        self.advice.setStyleSheet("font-weight: bold;")
+        self.advice = advice_label()
         self.brush = QLabel()
-        self.progress = QProgressBar()
-        self.progress.setRange(0, 100)
-        self.progress.setFormat("")
+        self.progress = progress_bar()
         self.table = ObjectTable()
-        self.notes = QLabel()
-        self.notes.setWordWrap(True)
-        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.notes.setStyleSheet("color: #e0a030;")
+        self.notes = notes_label()
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        form.addRow("Image", self.image_box)
-        form.addRow("Scribbles", self.scribbles_box)
-        form.addRow("", self.new_button)
-        form.addRow("Work on", self.scope_box.native)
-        form.addRow("Shape", self.shape_box.native)
+        top = form()
+        top.addRow("Image", self.image_box)
+        top.addRow("Scribbles", self.scribbles_box)
+        top.addRow("", self.new_button)
+        top.addRow("Work on", self.scope_box.native)
+        top.addRow("Shape", self.shape_box.native)
         more = QWidget()
-        fold = QFormLayout(more)
-        fold.setContentsMargins(0, 0, 0, 0)
-        fold.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        fold.addRow("Evidence", self.evidence_box.native)
-        fold.addRow("Shapes layer", self.shapes_box)
-        fold.addRow("Model", self.model_box.native)
-        self.advanced = _fold("Advanced", more)
+        rest = form(more)
+        rest.addRow("Evidence", self.evidence_box.native)
+        rest.addRow("Shapes layer", self.shapes_box)
+        self.choices.add_rows(rest)
+        self.advanced = fold("Advanced", more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 8, 8, 8)
-        layout.addLayout(form)
+        layout.addLayout(top)
         layout.addWidget(self.advanced)
         layout.addWidget(more)
         layout.addWidget(self.advice)
-        layout.addLayout(_row(self.brush, self.next_button))
-        layout.addLayout(_row(self.live_box, self.fit_button))
-        layout.addLayout(_row(self.progress, self.cancel_button))
+        layout.addLayout(row(self.brush, self.next_button))
+        layout.addLayout(row(self.live_box, self.fit_button))
+        layout.addLayout(row(self.progress, self.cancel_button))
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.notes)
         layout.addWidget(self.accept_button)
@@ -160,7 +149,7 @@ class ScribbleWidget(DockedWidget):
         self.image_box.layer_changed.connect(self.scribbles_box.reconsider)
         for box in (self.image_box, self.scribbles_box, self.shapes_box):
             box.layer_changed.connect(self._inputs_changed)
-        for option in (self.scope_box, self.shape_box, self.evidence_box, self.model_box):
+        for option in (self.scope_box, self.choices, self.evidence_box):
             option.changed.connect(self._inputs_changed)
         self.new_button.clicked.connect(self.new_scribbles)
         self.next_button.clicked.connect(self.next_label)
@@ -247,9 +236,9 @@ class ScribbleWidget(DockedWidget):
             scribbles=self.scribbles_box.layer,
             shapes=self.shapes_box.layer,
             scope=self.scope_box.value if deep else "slice",
-            shape=self.shape_box.value,
+            shape=self.choices.shape,
             evidence=self.evidence_box.value,
-            model=self.model_box.value,
+            config=self.choices.config(),
         )
         self._show_brush()
 
@@ -288,7 +277,7 @@ class ScribbleWidget(DockedWidget):
             return
         label = int(layer.selected_label)
         meaning = {0: "eraser", 1: "1: background"}.get(label, f"{label}: object")
-        self.brush.setText(f"{_swatch(layer.get_color(label))} Brush {meaning}")
+        self.brush.setText(f"{swatch(layer.get_color(label))} Brush {meaning}")
 
     @guarded("Showing a result")
     def _show_outcome(self, outcome: Outcome | None) -> None:
@@ -304,16 +293,13 @@ class ScribbleWidget(DockedWidget):
         self.notes.setVisible(bool(outcome.notes))
 
     def _show_progress(self, fraction: float, message: str) -> None:
-        if self.progress.format() != message:
-            self.progress.setFormat(message)
-        self.progress.setValue(round(100 * fraction))
+        show_progress(self.progress, fraction, message)
 
     def _show_busy(self, busy: bool) -> None:
         # The row keeps its place: a layout that jumps at every stroke is tiring.
         self.cancel_button.setEnabled(busy)
         if not busy and self.progress.format():
-            self.progress.reset()
-            self.progress.setFormat("")
+            show_progress(self.progress, 0, "")
 
     def _list_probability_layers(self, *_: object) -> None:
         """Offer the other images as probability maps."""
@@ -339,7 +325,7 @@ class ScribbleWidget(DockedWidget):
         if not isinstance(image, Image) or not isinstance(layer, Labels):
             return False
         fits = not layer.multiscale and tuple(layer.data.shape) in _layers.level_shapes(image)
-        return fits and layer.visible and RESULTS not in layer.metadata
+        return fits and layer.visible and not {RESULTS, REPAIRED} & layer.metadata.keys()
 
     # Life cycle ---------------------------------------------------------------
 
@@ -360,41 +346,3 @@ class ScribbleWidget(DockedWidget):
             box.disconnect_layers()
         for name in ("inserted", "removed", "renamed"):
             getattr(self.viewer.layers.events, name).disconnect(self._list_probability_layers)
-
-
-def _button(text: str, tip: str) -> QPushButton:
-    """Make a button."""
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    return button
-
-
-def _fold(title: str, content: QWidget) -> QToolButton:
-    """Make a button that shows and hides a widget, hidden at first."""
-    button = QToolButton()
-    button.setCheckable(True)
-    button.setAutoRaise(True)
-
-    def show(on: bool) -> None:
-        button.setText(f"{'▾' if on else '▸'} {title}")
-        content.setVisible(on)
-
-    button.toggled.connect(show)
-    show(False)
-    return button
-
-
-def _row(left: QWidget, right: QWidget) -> QHBoxLayout:
-    """Lay two widgets side by side, the left one stretched."""
-    row = QHBoxLayout()
-    row.addWidget(left, stretch=1)
-    row.addWidget(right)
-    return row
-
-
-def _swatch(colour: Any) -> str:
-    """Return a coloured square as rich text."""
-    if colour is None:
-        return ""
-    red, green, blue = (round(255 * float(c)) for c in colour[:3])
-    return f'<span style="color: rgb({red}, {green}, {blue})">&#9632;</span>'

@@ -1,0 +1,228 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_implicitseg.cli._run import parse_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_implicitseg.config import FitConfig
+
+__all__ = [
+    "Device",
+    "Family",
+    "Flow",
+    "FlowOption",
+    "Json",
+    "Level",
+    "Model",
+    "OmeZarr",
+    "OmeZarrOption",
+    "OrderOption",
+    "Overwrite",
+    "PerSlice",
+    "SaveResult",
+    "Seed",
+    "Shape",
+    "ShapeOption",
+    "Spacing",
+    "StepsOption",
+    "SymmetricFamilyOption",
+    "Symmetry",
+    "SymmetryOption",
+    "Time",
+    "Unit",
+    "fit_config",
+]
+
+
+class Shape(StrEnum):
+    """Promises about the shape."""
+
+    CONVEX = "convex"
+    CONNECTED = "connected"
+    STAR = "star"
+    SYMMETRIC = "symmetric"
+    FREE = "free"
+
+
+class Model(StrEnum):
+    """Models of a convex shape."""
+
+    POLYTOPE = "polytope"
+    ICNN = "icnn"
+
+
+class Flow(StrEnum):
+    """Maps behind a connected shape."""
+
+    LATTICE = "lattice"
+    REALNVP = "realnvp"
+
+
+class Family(StrEnum):
+    """Shapes that can be made symmetric."""
+
+    CONVEX = "convex"
+    CONNECTED = "connected"
+    STAR = "star"
+    FREE = "free"
+
+
+class Symmetry(StrEnum):
+    """Kinds of symmetry."""
+
+    MIRROR = "mirror"
+    ROTATION = "rotation"
+
+
+class OmeZarr(StrEnum):
+    """OME-Zarr versions that can be written."""
+
+    V05 = "0.5"
+    V04 = "0.4"
+
+
+ShapeOption = Annotated[
+    Shape,
+    typer.Option(
+        help="What every mask must be: convex, connected (one piece), star (every voxel seen "
+        "from a centre), symmetric (see --symmetry), or free (no promise)."
+    ),
+]
+FlowOption = Annotated[
+    Flow,
+    typer.Option(
+        help="Of connected shapes: lattice keeps the mask one piece in the image; realnvp, of "
+        "the paper, may need joining."
+    ),
+]
+SymmetricFamilyOption = Annotated[
+    Family, typer.Option(help="Of symmetric shapes: what is made symmetric.")
+]
+SymmetryOption = Annotated[
+    Symmetry, typer.Option(help="Of symmetric shapes: mirrors, or turns about a centre.")
+]
+OrderOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=64,
+        help="Of symmetric shapes: number of mirrors, or of equal turns that make a full one. "
+        "[default: 1 mirror, 2 turns]",
+    ),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Gradient steps; polytopes take none. [default: 120 icnn and star, 300 connected, "
+        "200 symmetric and free]",
+    ),
+]
+Spacing = Annotated[
+    Any,
+    typer.Option(
+        parser=parse_numbers,
+        metavar="Z,Y,X",
+        help="Voxel size per axis, in --unit; one number serves all axes. "
+        "[default: the file's, else 1]",
+    ),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(help="Unit of the voxel size, such as nm or µm. [default: the file's]"),
+]
+Level = Annotated[
+    int, typer.Option(min=0, help="Level of a multiscale image; 0 is full resolution.")
+]
+Time = Annotated[
+    int | None,
+    typer.Option(
+        help="Time point to take, from 0; needed if there are several. [default: the one]"
+    ),
+]
+PerSlice = Annotated[bool, typer.Option("--per-slice", help="Take each z slice by itself, in 2D.")]
+Seed = Annotated[int, typer.Option(min=0, help="Makes the result repeatable.")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:0, mps.")]
+OmeZarrOption = Annotated[OmeZarr, typer.Option(help="Version of an OME-Zarr written on its own.")]
+SaveResult = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Also save the fitted shapes, for FitResult.load (safetensors)."
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+
+def fit_config(
+    context: typer.Context,
+    *,
+    shape: Shape,
+    flow: Flow,
+    symmetric_family: Family,
+    symmetry: Symmetry,
+    order: int | None,
+    steps: int | None,
+    per_slice: bool,
+    model: Model = Model.POLYTOPE,
+) -> tuple[FitConfig, list[str]]:
+    """Return the options of the models, and warnings about those that do nothing.
+
+    Parameters
+    ----------
+    context : typer.Context
+        Knows which options were given.
+    shape, flow, symmetric_family, symmetry, order, steps, per_slice, model
+        As given or by default; without an order it is the least there is.
+
+    Raises
+    ------
+    InputError
+        If they do not go together.
+    """
+    from napari_implicitseg.config import FitConfig
+
+    symmetric = shape is Shape.SYMMETRIC
+    connected = shape is Shape.CONNECTED or (symmetric and symmetric_family is Family.CONNECTED)
+    planes = shape is Shape.CONVEX and model is Model.POLYTOPE
+    if order is None or not symmetric:
+        order = 2 if symmetry is Symmetry.ROTATION else 1
+    config = FitConfig(
+        model=model.value,
+        per_slice=per_slice,
+        steps=steps,
+        flow=flow.value,
+        symmetric_family=symmetric_family.value,
+        symmetry=symmetry.value,
+        order=order,
+    )
+    warnings = [
+        *_unused(context, ("model",), shape is Shape.CONVEX, "--shape convex"),
+        *_unused(context, ("flow",), connected, "--shape connected"),
+        *_unused(
+            context, ("symmetric_family", "symmetry", "order"), symmetric, "--shape symmetric"
+        ),
+        *_unused(context, ("steps",), not planes, "shapes that are fitted by gradient descent"),
+    ]
+    return config, warnings
+
+
+def _unused(context: typer.Context, names: Sequence[str], used: bool, needed: str) -> list[str]:
+    """Say which options were given but have no effect."""
+    if used:
+        return []
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        f"--{name.replace('_', '-')} does nothing here: it is for {needed}."
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]

@@ -1,0 +1,234 @@
+"""Gradient descent over points drawn anew at every step, for all objects at once.
+
+Half of the points lie anywhere, half near the boundary of what the evidence
+says. A first part of the steps sees blurred evidence: details come after the
+whole. The loss is the bounded one of the other solvers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_implicitseg.fitting.points import Whitening
+    from napari_implicitseg.fitting.problem import Problem
+
+__all__ = ["Pool", "Schedule", "descend"]
+
+# Widths of the blurs of the first steps, and of the collar about the boundary, in sides of the
+# window.
+_BLURS = (0.04, 0.015)
+_COLLAR = 0.03
+# Shares of the steps after which the next finer evidence is seen.
+_BLURRED = (0.16, 0.33)
+# Weight of a stroke point against a cell, the most all of them may weigh against the cells, and
+# the most of them at a step, in points of the step.
+_STROKE_WEIGHT = 8.0
+_STROKE_SHARE = 0.05
+_MOST_STROKES = 4
+
+
+class Model(Protocol):
+    """A batch of shapes under fit."""
+
+    def level(self, points: Tensor, /) -> Tensor:
+        """Level of points (B, M, D), (B, M)."""
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameters and their peak rates (`lr`), as torch's optimisers take them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how sharply a model is fitted.
+
+    Attributes
+    ----------
+    steps : int
+    points : int
+        Points per object and step.
+    sharpness : tuple of float
+        Slope of the boundary at the first and the last step.
+    begin : float
+        Share of the steps that a warm start leaves out.
+    """
+
+    steps: int
+    points: int
+    sharpness: tuple[float, float]
+    begin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """All points of one object."""
+
+    coords: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    near: NDArray[np.int64]
+    strokes: NDArray[np.float32]
+    own: NDArray[np.float32]
+    mass: NDArray[np.float32]
+
+
+class Pool:
+    """Points of several objects to draw from.
+
+    Parameters
+    ----------
+    problems : sequence of Problem
+    frames : sequence of Whitening
+        Map to the coordinates of the model, per object.
+    points : int
+        Points per object that will be drawn at a step.
+    device : torch.device
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        frames: Sequence[Whitening],
+        points: int,
+        device: torch.device,
+    ) -> None:
+        fields = [_field(p, f, points) for p, f in zip(problems, frames, strict=True)]
+        self._coords = _padded([f.coords for f in fields], device)
+        self._targets = [_padded([f.targets[i] for f in fields], device) for i in range(3)]
+        self._weight = _padded([f.weight for f in fields], device)
+        self._near = _padded([f.near for f in fields], device)
+        self._sizes = torch.tensor([[len(f.coords), len(f.near)] for f in fields], device=device)
+        self._strokes = [
+            _padded(parts, device)
+            for parts in zip(*((f.strokes, f.own, f.mass) for f in fields), strict=True)
+        ]
+
+    def draw(
+        self, count: int, blur: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw `count` points per object, and all strokes; targets of blur 0, 1 or none (2)."""
+        batch = len(self._coords)
+        chance = torch.rand((batch, count), generator=generator).to(self._coords.device)
+        half = count // 2
+        near = (chance[:, :half] * self._sizes[:, 1:]).long()
+        anywhere = (chance[:, half:] * self._sizes[:, :1]).long()
+        index = torch.cat([self._near.gather(1, near), anywhere], 1)
+        strokes, own, mass = self._strokes
+        spread = index[..., None].expand(-1, -1, self._coords.shape[-1])
+        return (
+            torch.cat([self._coords.gather(1, spread), strokes], 1),
+            torch.cat([self._targets[blur].gather(1, index), own], 1),
+            torch.cat([self._weight.gather(1, index), mass], 1),
+        )
+
+
+def descend(
+    model: Model,
+    pool: Pool,
+    schedule: Schedule,
+    *,
+    generator: torch.Generator,
+    check: Callable[[], None],
+) -> list[list[float]]:
+    """Fit a model in place; returns the loss of every step, per object."""
+    groups = model.groups()
+    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
+    peaks = [group["lr"] for group in groups]
+    parameters = [p for group in groups for p in group["params"]]
+    low, high = (math.log(s) for s in schedule.sharpness)
+    history = []
+    for step in range(int(schedule.begin * schedule.steps), schedule.steps):
+        check()
+        done = step / schedule.steps
+        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+            group["lr"] = peak * _rate(done)
+        sharpness = math.exp(low + (high - low) * min(1.0, 1.2 * done))
+        blur = sum(done >= share for share in _BLURRED)
+        coords, target, weight = pool.draw(schedule.points, blur, generator)
+        with torch.enable_grad():
+            inside = torch.sigmoid(-sharpness * model.level(coords))
+            loss = (weight * (inside - target) ** 2).sum(-1) / weight.sum(-1).clamp(min=1e-9)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss.sum())
+        _clip(parameters)
+        optimiser.step()
+        history.append(loss.detach())
+    return torch.stack(history, dim=1).tolist() if history else [[] for _ in pool._sizes]
+
+
+def _rate(done: float) -> float:
+    """Share of the peak rate: up over the first quarter, then down by a cosine."""
+    rise = 0.25
+    if done < rise:
+        return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise))
+    return 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
+
+
+def _clip(parameters: Sequence[Tensor], most: float = 0.01) -> None:
+    """Bound the gradient of each object: one bad step of a flow is hard to undo."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
+    share = (most / norm.clamp(min=1e-12)).clamp(max=1)
+    for g in grads:
+        g.mul_(share.view(-1, *(1,) * (g.ndim - 1)))
+
+
+def _field(problem: Problem, frame: Whitening, points: int) -> _Field:
+    """Collect all fine cells of a problem, and its strokes."""
+    window = problem.fine.window
+    target = problem.fine.target.reshape(window.shape).astype(np.float32)
+    weight = problem.fine.weight.reshape(window.shape)
+    side = max(window.shape)
+    targets = [_blurred(target, weight, share * side) for share in _BLURS]
+    distance = ndimage.distance_transform_edt(target > 0.5)
+    distance += ndimage.distance_transform_edt(target <= 0.5)
+    near = np.flatnonzero(distance <= max(_COLLAR * side, 1.5))
+    every = np.arange(target.size)
+    if not len(near):
+        near = every
+    picked = np.linspace(0, len(problem.own) - 1, min(len(problem.own), points // _MOST_STROKES))
+    missed = np.flatnonzero(problem.boost > 1)[: points // _MOST_STROKES]
+    chosen = np.union1d(picked.astype(int), missed)
+    share = min(1.0, _STROKE_SHARE * points / max(len(chosen), 1))
+    mass = _STROKE_WEIGHT * max(float(weight.mean()), 1e-3) * share * problem.boost[chosen]
+    return _Field(
+        coords=frame(problem.grid.cell_centres(window, every)).astype(np.float32),
+        targets=np.stack([*targets, target]).reshape(3, -1),
+        weight=weight.reshape(-1),
+        near=near,
+        strokes=frame(problem.strokes[chosen]).astype(np.float32),
+        own=problem.own[chosen].astype(np.float32),
+        mass=mass.astype(np.float32),
+    )
+
+
+def _blurred(
+    target: NDArray[np.float32], weight: NDArray[np.float32], sigma: float
+) -> NDArray[np.float32]:
+    """Blur targets, each cell with its weight."""
+    total, count = (
+        ndimage.gaussian_filter(a, sigma, mode="nearest", truncate=3.0)
+        for a in (target * weight, weight + np.float32(1e-6))
+    )
+    return np.asarray(total / count, np.float32)
+
+
+def _padded(parts: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
+    """Stack arrays of different lengths; what is lacking is 0."""
+    longest = max(len(p) for p in parts)
+    out = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
+    for row, part in zip(out, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(out).to(device)

@@ -1,0 +1,202 @@
+"""Shapes of the other families for all objects of an image at once, by gradient descent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from napari_implicitseg.fitting.descent import Pool, Schedule, descend
+from napari_implicitseg.fitting.models import FlowModel, FreeModel, StarModel, flow_sizes, has_flow
+from napari_implicitseg.fitting.points import Whitening, torch_threads
+from napari_implicitseg.fitting.problem import Effort
+from napari_implicitseg.fitting.symmetric_model import SymmetricModel, reach_of
+from napari_implicitseg.shapes.connected import ConnectedShape
+from napari_implicitseg.shapes.free import FreeShape
+from napari_implicitseg.shapes.star import StarShape
+from napari_implicitseg.shapes.symmetric import SymmetricShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_implicitseg.config import FitConfig
+    from napari_implicitseg.fitting.models import BatchModel
+    from napari_implicitseg.fitting.problem import Geometry, Problem
+    from napari_implicitseg.shapes.base import ImplicitShape
+
+__all__ = ["GradientSolver"]
+
+_STEPS = {"connected": 360, "star": 120, "symmetric": 200, "free": 200}
+# Many small objects show less detail: their flows are smaller, and found sooner.
+_PLAIN_EFFORT = 0.5
+_PLAIN_STEPS = 140
+_SHAPES: dict[str, type[ImplicitShape]] = {
+    "connected": ConnectedShape,
+    "star": StarShape,
+    "symmetric": SymmetricShape,
+    "free": FreeShape,
+}
+# A warm start needs only the last part of the schedule.
+_WARM_BEGIN = 0.6
+# Points per step against those of the first stages of a polytope; they are drawn anew each time.
+_POINTS = {2: 2.0, 3: 1.6}
+_LEAST_POINTS = 500
+# Objects that are fitted together: more take more memory and no less time.
+_BATCH = 64
+# Numbers per point that a step goes through, about.
+_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Objects that are fitted together."""
+
+    problems: Sequence[Problem]
+    previous: Sequence[ImplicitShape | None]
+    frames: Sequence[Whitening]
+
+
+class GradientSolver:
+    """Fits connected, star-shaped, symmetric or free shapes to several problems.
+
+    Parameters
+    ----------
+    family : {"connected", "star", "symmetric", "free"}
+    config : FitConfig
+        Flow, symmetry and steps.
+    seed : int
+    grid : Geometry
+    device : torch.device
+    check : callable
+        Called before each step; may raise to cancel.
+    """
+
+    is_convex = False
+
+    def __init__(
+        self,
+        family: str,
+        config: FitConfig,
+        *,
+        seed: int,
+        grid: Geometry,
+        device: torch.device,
+        check: Callable[[], None],
+    ) -> None:
+        self._family = family
+        self._config = config
+        self._seed = seed
+        self._grid = grid
+        self._device = device
+        self._check = check
+
+    def accepts(self, shape: ImplicitShape) -> bool:
+        """Whether a shape of an earlier fit is of the same family and options."""
+        if not isinstance(shape, _SHAPES[self._family]):
+            return False
+        if isinstance(shape, ConnectedShape):
+            sizes = flow_sizes(len(self._grid.shape), plain=self._plain)
+            return has_flow(shape, self._config.flow, sizes)
+        if isinstance(shape, SymmetricShape):
+            return self._symmetric_as_wanted(shape)
+        return True
+
+    def _symmetric_as_wanted(self, shape: SymmetricShape) -> bool:
+        """Whether a symmetric shape has the group the config asks for."""
+        wanted = self._config.symmetry, self._config.order
+        return (shape.group, shape.order) == wanted
+
+    def solve(
+        self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
+    ) -> tuple[list[ImplicitShape], list[list[float]]]:
+        """Fit all problems; fewer steps if every one has a previous shape.
+
+        Returns
+        -------
+        shapes : list of ImplicitShape
+        losses : list of list of float
+            Loss of every step, per object.
+        """
+        shapes: list[ImplicitShape] = []
+        losses: list[list[float]] = []
+        for begin in range(0, len(problems), _BATCH):
+            rows = slice(begin, begin + _BATCH)
+            frames = [
+                self._frame(p, s) for p, s in zip(problems[rows], previous[rows], strict=True)
+            ]
+            part = _Part(problems[rows], previous[rows], frames)
+            more, lost = self._solve_part(part)
+            shapes += more
+            losses += lost
+        return shapes, losses
+
+    def _solve_part(self, part: _Part) -> tuple[list[ImplicitShape], list[list[float]]]:
+        """Fit objects together."""
+        generator = torch.Generator().manual_seed(self._seed)
+        model = self._model(part, generator)
+        for row, shape in enumerate(part.previous):
+            if shape is not None:
+                model.adopt(row, shape)
+        model.to(self._device)
+        schedule = self._schedule(part, model)
+        with torch_threads(len(part.problems) * schedule.points * _WIDTH):
+            pool = Pool(part.problems, part.frames, schedule.points, self._device)
+            losses = descend(model, pool, schedule, generator=generator, check=self._check)
+            extent = self._grid.extent
+            shapes = [model.shape(i, frame, extent) for i, frame in enumerate(part.frames)]
+        return shapes, losses
+
+    def _schedule(self, part: _Part, model: BatchModel) -> Schedule:
+        """Say how long to fit, and how sharply."""
+        warm = all(shape is not None for shape in part.previous)
+        points = int(_POINTS[len(self._grid.shape)] * self._grid.effort.soft)
+        return Schedule(
+            steps=self._config.steps or (_PLAIN_STEPS if self._plain else _STEPS[self._family]),
+            points=max(points, _LEAST_POINTS),
+            sharpness=model.sharpness,
+            begin=_WARM_BEGIN if warm else 0.0,
+        )
+
+    @property
+    def _plain(self) -> bool:
+        """Whether there are so many objects that each is given little effort."""
+        full = Effort.for_objects(1, len(self._grid.shape))
+        return self._family == "connected" and (self._grid.effort.soft < _PLAIN_EFFORT * full.soft)
+
+    def _frame(self, problem: Problem, previous: ImplicitShape | None) -> Whitening:
+        """Return the map to the coordinates a model works in."""
+        if previous is not None and self._family != "symmetric":
+            return Whitening.of_shape(previous)
+        if self._family == "connected":
+            low = np.asarray(problem.window.start) * self._grid.pitch
+            high = np.asarray(problem.window.stop) * self._grid.pitch
+            return Whitening(low, np.diag(1 / (high - low)))
+        if self._family == "symmetric":
+            spread = float(np.linalg.det(problem.whitening.matrix)) ** (1 / len(self._grid.shape))
+            return Whitening(problem.whitening.centre, np.eye(len(self._grid.shape)) * spread)
+        return problem.whitening
+
+    def _model(self, part: _Part, generator: torch.Generator) -> BatchModel:
+        """Make the batch of shapes that are fitted."""
+        pairs = list(zip(part.problems, part.frames, strict=True))
+        if self._family == "connected":
+            starts = np.stack([f(p.whitening.centre[None])[0] for p, f in pairs])
+            return FlowModel(starts, flow=self._config.flow, generator=generator, plain=self._plain)
+        if self._family == "star":
+            return StarModel(np.stack([self._deepest(p, f) for p, f in pairs]))
+        if self._family == "symmetric":
+            return SymmetricModel(part.problems, part.frames, self._config, generator=generator)
+        bounds = np.array([reach_of(p, f) for p, f in pairs])
+        return FreeModel(bounds, len(self._grid.shape), generator=generator)
+
+    def _deepest(self, problem: Problem, frame: Whitening) -> np.ndarray:
+        """Find the point of an object furthest from its outside, where a fit starts."""
+        core = ndimage.binary_fill_holes(problem.core)
+        pitch = (self._grid.pitch * problem.window.step).tolist()
+        depth = ndimage.distance_transform_edt(np.pad(core, 1), sampling=pitch)
+        depth = depth[(slice(1, -1),) * core.ndim]
+        at = np.array([int(depth.argmax())])
+        return np.asarray(frame(self._grid.cell_centres(problem.window, at))[0])

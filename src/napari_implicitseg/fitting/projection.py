@@ -1,0 +1,217 @@
+"""Problems whose evidence is a mask: what `project_labels` fits shapes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from napari_implicitseg.block_means import finite_mean
+from napari_implicitseg.features import Window, window_step
+from napari_implicitseg.fitting.points import Whitening
+from napari_implicitseg.fitting.problem import Cells, Problem
+from napari_implicitseg.shapes.certificate import crop_box, digital_hull
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.fitting.problem import Geometry
+
+__all__ = ["Found", "find_objects", "pose_mask"]
+
+# A window is this much larger on each side than the object's box, and at least so many voxels.
+_MARGIN = 0.15
+_LEAST_MARGIN = 2
+# Least cells of a window, and how many more than from strokes: masks are sharper than evidence.
+_LEAST_CELLS = {2: 32**2, 3: 18**3}
+_FINER = 2
+# Pieces of at least this share of the main one are parts of the object, smaller ones spurious;
+# and they are far apart if the gap is this share of the main one's longest side.
+_PART = 0.2
+_FAR = 0.25
+# Of a convex object, what a ball of this share of its inscribed one does not reach may be a blob
+# that is attached, and what is missing of the hull of the rest a chunk that is lost: such cells
+# weigh less.
+_BALL = 0.3
+_ATTACHED_WEIGHT = 0.7
+_LOST_WEIGHT = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object of a label image.
+
+    Attributes
+    ----------
+    label : int
+    box : tuple of slice
+        Smallest box that holds it.
+    """
+
+    label: int
+    box: tuple[slice, ...]
+
+
+def find_objects(labels: NDArray[Any]) -> list[Found]:
+    """Find the objects of a label image, by ascending id; ids may have holes and be large."""
+    low: dict[int, NDArray[np.int64]] = {}
+    high: dict[int, NDArray[np.int64]] = {}
+    # Slab by slab: what a whole volume would need in between is many times its size.
+    for z in range(labels.shape[0]):
+        slab = labels[z]
+        ids = np.unique(slab)
+        ids = ids[ids != 0]
+        if not len(ids):
+            continue
+        places = (np.searchsorted(ids, slab) + 1).astype(np.int32)
+        places[slab == 0] = 0
+        for label, box in zip(ids.tolist(), ndimage.find_objects(places), strict=True):
+            first = np.array([z, *(s.start for s in box)])
+            last = np.array([z + 1, *(s.stop for s in box)])
+            low[label] = np.minimum(low.get(label, first), first)
+            high[label] = np.maximum(high.get(label, last), last)
+    return [
+        Found(k, tuple(slice(int(a), int(b)) for a, b in zip(low[k], high[k], strict=True)))
+        for k in sorted(low)
+    ]
+
+
+def pose_mask(
+    found: Found, values: NDArray[Any], grid: Geometry, *, convex: bool
+) -> tuple[Problem, bool]:
+    """Pose the problem of one object.
+
+    Parameters
+    ----------
+    found : Found
+    values : ndarray
+        Labels, or a probability map of one object.
+    grid : Geometry
+    convex : bool
+        Whether the shape will be.
+
+    Returns
+    -------
+    problem : Problem
+    apart : bool
+        Whether the object is in pieces far apart.
+    """
+    low = np.array([s.start for s in found.box])
+    high = np.array([s.stop for s in found.box])
+    pad = np.maximum(np.ceil(_MARGIN * (high - low)), _LEAST_MARGIN)
+    start = np.maximum(low - pad, 0).astype(int)
+    stop = np.minimum(high + pad, grid.shape).astype(int)
+    cells = max(grid.effort.cells, _LEAST_CELLS[len(grid.shape)])
+    size = tuple((stop - start).tolist())
+    box = tuple(start.tolist()), tuple(stop.tolist())
+    window = Window(*box, window_step(size, grid.spacing, cells))
+    fine = Window(*box, window_step(size, grid.spacing, max(_FINER * grid.effort.fine, cells)))
+    crop = values[window.slices]
+    share = crop.astype(np.float32) if crop.dtype.kind == "f" else crop == found.label
+    coarse, finer = (_mean(share, w.step) for w in (window, fine))
+    pieces = _parts(finer > 0.5, finer.shape, fine)
+    whole = pieces.mask[_cells_of_finer(window, fine)]
+    if not whole.any():
+        whole = coarse >= coarse.max()
+    empty = np.zeros((0, len(grid.shape)), np.int64)
+    problem = Problem(
+        label=found.label,
+        grid=grid,
+        cells=_cells(window, coarse, pieces, whole, convex=convex),
+        fine=_cells(fine, finer, pieces, pieces.mask, convex=convex),
+        level=0.0,
+        probability=finer,
+        core=whole,
+        voxels=empty,
+        own=np.zeros(0, bool),
+        boost=np.ones(0, np.float32),
+        hopeless=np.zeros(0, bool),
+        whitening=Whitening.of(
+            grid.cell_centres(window, whole), float((grid.pitch * window.step).max()) / 2
+        ),
+    )
+    return problem, pieces.apart
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The parts of an object, without spurious pieces."""
+
+    mask: BoolArray
+    between: BoolArray
+    apart: bool
+
+
+def _parts(mask: BoolArray, shape: tuple[int, ...], window: Window) -> _Pieces:
+    """Tell the parts of an object from spurious pieces."""
+    none = np.zeros(shape, bool)
+    labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    if count < 2:
+        return _Pieces(mask, none, False)
+    sizes = np.bincount(labels.ravel())[1:]
+    main = int(sizes.argmax()) + 1
+    kept = np.flatnonzero(sizes >= _PART * sizes.max()) + 1
+    parts = np.isin(labels, kept)
+    if len(kept) < 2:
+        return _Pieces(parts, none, False)
+    away = ndimage.distance_transform_edt(labels != main, sampling=window.step)
+    gap = max(float(away[labels == k].min()) for k in kept if k != main)
+    box = crop_box(labels == main)
+    longest = max((b.stop - b.start) * s for b, s in zip(box, window.step, strict=True))
+    if gap <= max(_FAR * longest, 3 * max(window.step)):
+        return _Pieces(parts, none, False)
+    return _Pieces(parts, digital_hull(parts) & ~parts, True)
+
+
+def _opened(mask: BoolArray, pitch: tuple[int, ...]) -> BoolArray:
+    """Keep what a ball within the mask reaches; its radius is a share of the largest one's."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=pitch)
+    depth = depth[(slice(1, -1),) * mask.ndim]
+    radius = _BALL * float(depth.max())
+    return np.asarray(
+        mask & (ndimage.distance_transform_edt(depth < radius, sampling=pitch) < radius)
+    )
+
+
+def _mean(share: NDArray[Any], step: tuple[int, ...]) -> NDArray[np.float32]:
+    """Share of each cell that is the object's."""
+    mean = finite_mean(share[None].astype(np.float32), step)[0]
+    return np.asarray(mean[0], np.float32)
+
+
+def _cells_of_finer(window: Window, fine: Window) -> tuple[NDArray[np.int64], ...]:
+    """Index of the fine cell at the middle of each coarse one."""
+    axes = []
+    for axis, (step, count) in enumerate(zip(fine.step, fine.shape, strict=True)):
+        at = (window.centres(axis) - fine.start[axis]).astype(np.int64) // step
+        axes.append(np.minimum(at, count - 1))
+    return np.ix_(*axes)
+
+
+def _cells(
+    window: Window, share: NDArray[np.float32], pieces: _Pieces, parts: BoolArray, *, convex: bool
+) -> Cells:
+    """Targets and weights: spurious pieces say nothing, nor what lies between far pieces."""
+    target = share > 0.5
+    weight = np.abs(2 * share - 1)
+    weight[target & ~parts] = 0
+    target &= parts
+    if convex:
+        body = _opened(target, window.step)
+        weight[target & ~body] *= _ATTACHED_WEIGHT
+        weight[digital_hull(body) & ~target] *= _LOST_WEIGHT
+    if convex and pieces.apart:
+        between = pieces.between
+        if between.shape != target.shape:
+            between = ndimage.zoom(
+                between,
+                np.divide(target.shape, between.shape),
+                order=0,
+                grid_mode=True,
+                mode="nearest",
+            )
+        weight[between] = 0
+    return Cells(window, target.reshape(-1), weight.reshape(-1))

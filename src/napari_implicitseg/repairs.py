@@ -1,0 +1,329 @@
+"""Masks projected onto a family of shapes: every object of a label image."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.features import Window
+from napari_implicitseg.fits import Ticker, make_solver
+from napari_implicitseg.fitting.claims import part_overlaps
+from napari_implicitseg.fitting.keeping import keep_promise
+from napari_implicitseg.fitting.painting import paint
+from napari_implicitseg.fitting.problem import Effort, Geometry, touches_border
+from napari_implicitseg.fitting.projection import find_objects, pose_mask
+from napari_implicitseg.fitting.sequential import Fitted
+from napari_implicitseg.results import FitReport, FitResult
+from napari_implicitseg.shapes.certificate import certify
+from napari_implicitseg.shapes.connected import ConnectedShape
+from napari_implicitseg.slice_fits import gather_slices, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg.fits import FitOptions
+    from napari_implicitseg.fitting.problem import Problem
+    from napari_implicitseg.fitting.projection import Found
+    from napari_implicitseg.shapes.base import ImplicitShape
+    from napari_implicitseg.shapes.certificate import Certificate, CertificateKind
+
+__all__ = ["checked_labels", "repair_labels", "repair_slices"]
+
+# Objects with fewer voxels than this times the number of axes stay as they are.
+_LEAST_VOXELS = 2
+# A mask's border is sharper than evidence: so many more points of it are looked at.
+_SHARPER = 3
+# Objects whose problems are held at a time.
+_BATCH = 64
+_MOST_LISTED = 20
+_CERTIFICATES: dict[str, CertificateKind] = {
+    "convex": "convex",
+    "connected": "connected",
+    "star": "star",
+    "symmetric": "symmetric",
+    "free": "none",
+}
+_MOST_ID = 2**32 - 1
+
+
+def checked_labels(labels: Any) -> NDArray[Any]:
+    """Return labels, or a probability map, as an array that can be repaired.
+
+    Raises
+    ------
+    InputError
+        If it can not.
+    """
+    values = np.asarray(labels.filled(0) if isinstance(labels, np.ma.MaskedArray) else labels)
+    if values.ndim not in (2, 3):
+        raise InputError(f"The labels have {values.ndim} axes; a repair takes 2D or 3D labels.")
+    if values.dtype == bool:
+        return values.astype(np.uint8)
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"The labels are of type {values.dtype}; give integers, 0 for background.")
+    if not values.size:
+        return values.astype(np.uint8)
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if np.isnan(low):
+            raise InputError(
+                "The probability map holds NaN; give numbers within 0 to 1, for instance by "
+                "numpy.nan_to_num."
+            )
+        if not (low >= 0 and high <= 1):
+            raise InputError(
+                f"The labels are of type {values.dtype} and range from {low:g} to {high:g}. A "
+                "probability map lies within 0 to 1; labels are integers: convert them, for "
+                "instance by labels.astype('uint32')."
+            )
+        return values
+    if low < 0:
+        raise InputError(f"The labels hold {low}; ids have to be positive, and 0 is background.")
+    if high > _MOST_ID:
+        raise InputError(f"The labels hold {high}; the largest id is {_MOST_ID}. Relabel them.")
+    return values
+
+
+@dataclass(slots=True)
+class _Repair:
+    """What is known of a repair while it goes on."""
+
+    values: NDArray[Any]
+    out: LabelArray
+    certificates: dict[int, Certificate] = field(default_factory=dict)
+    small: list[int] = field(default_factory=list)
+    apart: list[int] = field(default_factory=list)
+
+
+def repair_labels(
+    values: NDArray[Any],
+    options: FitOptions,
+    *,
+    ids: Sequence[int] | None,
+    progress: Progress | None,
+) -> FitResult:
+    """Project the objects of one image onto a family of shapes.
+
+    Parameters
+    ----------
+    values : ndarray, 2D or 3D
+        Labels, or a probability map of one object, which becomes label 1.
+    options : FitOptions
+    ids : sequence of int or None
+        Objects to project; the others keep their voxels.
+    progress : Progress, optional
+
+    Returns
+    -------
+    FitResult
+    """
+    begin = time.perf_counter()
+    tick = Ticker(progress)
+    tick("Finding the objects")
+    probability = values.dtype.kind == "f"
+    found = find_objects((values > 0.5).astype(np.uint8) if probability else values)
+    chosen = _chosen(found, ids)
+    repair = _Repair(values, np.zeros(values.shape, np.uint32))
+    effort = Effort.for_objects(len(chosen), values.ndim)
+    effort = replace(effort, sharp=_SHARPER * effort.sharp)
+    grid = Geometry(values.shape, options.spacing, effort)
+    items, losses = _fitted(repair, chosen, grid, options, tick)
+    _keep_others(repair, {item.label for item in items})
+    tick("Checking the masks")
+    if options.shape == "convex":
+        part_overlaps(items, grid)
+    paint(repair.out, items, grid)
+    for item in items:
+        tick.stay()
+        repair.certificates[item.label] = keep_promise(repair.out, item, options.shape, grid)
+    kind = _CERTIFICATES[options.shape]
+    for one in chosen:
+        if one.label in repair.small:
+            repair.certificates[one.label] = certify(repair.out[one.box] == one.label, kind=kind)
+    agreement = _agreement(repair, items)
+    return FitResult(
+        labels=repair.out,
+        shapes={item.label: item.shape for item in items},
+        certificates=dict(sorted(repair.certificates.items())),
+        evidence=values.astype(np.float32) if probability else None,
+        history={f"loss/{item.label}": losses[item.label] for item in items},
+        spacing=options.spacing,
+        report=FitReport(
+            seconds=time.perf_counter() - begin,
+            warnings=_warnings(repair, chosen),
+            agreement=agreement,
+            unchanged=tuple(repair.small),
+        ),
+    )
+
+
+def repair_slices(
+    values: NDArray[Any],
+    options: FitOptions,
+    *,
+    ids: Sequence[int] | None,
+    progress: Progress | None,
+) -> FitResult:
+    """Project the objects of every slice along the first axis, in 2D; see `repair_labels`."""
+    if values.ndim != 3:
+        raise InputError(
+            f"per_slice repairs stacks, but the labels have shape {values.shape}. "
+            "Give 3D labels, or leave per_slice off."
+        )
+    begin = time.perf_counter()
+    flat = replace(options, spacing=options.spacing[1:])
+    if ids is not None:
+        _chosen(find_objects(values), ids)
+    filled = [z for z in range(len(values)) if values[z].any()]
+    results = {}
+    for done, z in enumerate(filled):
+        here = None if ids is None else sorted(set(ids) & set(np.unique(values[z]).tolist()))
+        part = part_of(progress, done, len(filled))
+        results[z] = repair_labels(values[z], flat, ids=here, progress=part)
+    result = gather_slices(results, values.shape, options.spacing, begin)
+    report = replace(result.report, agreement=_agreement_over(values, results))
+    return replace(result, report=report)
+
+
+def _agreement_over(values: NDArray[Any], results: Mapping[int, FitResult]) -> dict[int, float]:
+    """IoU of each object before and after, over all slices."""
+    both: Counter[int] = Counter()
+    either: Counter[int] = Counter()
+    for z, result in results.items():
+        before = values[z] > 0.5 if values.dtype.kind == "f" else values[z]
+        for label in result.report.agreement:
+            old, new = before == label, result.labels == label
+            both[label] += int((old & new).sum())
+            either[label] += int((old | new).sum())
+    return {label: both[label] / max(either[label], 1) for label in sorted(either)}
+
+
+def _chosen(found: Sequence[Found], ids: Sequence[int] | None) -> list[Found]:
+    """Objects to project, all if no ids are given."""
+    if ids is None:
+        return list(found)
+    known = {one.label for one in found}
+    missing = sorted(set(ids) - known)
+    if missing:
+        listed = ", ".join(map(str, missing[:_MOST_LISTED]))
+        raise InputError(
+            f"There is no object {listed} in the labels; they hold {len(known)} objects"
+            + (f", {min(known)} to {max(known)}." if known else ".")
+            + " Give ids that are there, or none for all."
+        )
+    return [one for one in found if one.label in set(ids)]
+
+
+def _fitted(
+    repair: _Repair, chosen: Sequence[Found], grid: Geometry, options: FitOptions, tick: Ticker
+) -> tuple[list[Fitted], Mapping[int, list[float]]]:
+    """Fit shapes to the objects that are large enough, some at a time."""
+    solver = make_solver(options, grid, tick)
+    items: list[Fitted] = []
+    losses: dict[int, list[float]] = {}
+    for begin in range(0, len(chosen), _BATCH):
+        problems = []
+        for one in chosen[begin : begin + _BATCH]:
+            tick.stay()
+            crop = repair.values[one.box]
+            inside = crop > 0.5 if crop.dtype.kind == "f" else crop == one.label
+            if np.count_nonzero(inside) < _LEAST_VOXELS * inside.ndim:
+                repair.small.append(one.label)
+                continue
+            problem, apart = pose_mask(one, repair.values, grid, convex=solver.is_convex)
+            problems.append(problem)
+            if apart:
+                repair.apart.append(one.label)
+        if not problems:
+            continue
+        shapes, history = solver.solve(problems, [None] * len(problems))
+        for problem, shape, lost in zip(problems, shapes, history, strict=True):
+            items.append(_rasterised(problem, shape, lost, grid))
+            losses[problem.label] = lost
+    return items, losses
+
+
+def _rasterised(
+    problem: Problem, shape: ImplicitShape, losses: list[float], grid: Geometry
+) -> Fitted:
+    """Rasterise a shape, also beyond the window of its problem if it reaches further."""
+    window = problem.window
+    while True:
+        mask = shape.rasterize(grid.shape, region=window.slices)
+        if not touches_border(mask, window, grid) or isinstance(shape, ConnectedShape):
+            return Fitted(problem, shape, mask, losses, beyond=window)
+        low, high = np.asarray(window.start), np.asarray(window.stop)
+        more = np.maximum((high - low) // 2, 1)
+        first = tuple(np.maximum(low - more, 0).tolist())
+        last = tuple(np.minimum(high + more, grid.shape).tolist())
+        window = Window(first, last, window.step)
+
+
+def _keep_others(repair: _Repair, fitted: set[int]) -> None:
+    """Leave the objects that were not fitted as they are."""
+    if repair.values.dtype.kind == "f":
+        if repair.small:
+            repair.out[repair.values > 0.5] = 1
+        return
+    for z in range(len(repair.values)):
+        slab = repair.values[z]
+        kept = (slab != 0) & ~np.isin(slab, list(fitted))
+        repair.out[z][kept] = slab[kept]
+
+
+def _agreement(repair: _Repair, items: Sequence[Fitted]) -> dict[int, float]:
+    """IoU of each object before and after."""
+    out = {label: 1.0 for label in repair.small}
+    for item in items:
+        box = item.window.slices
+        before, after = repair.values[box], repair.out[box] == item.label
+        before = before > 0.5 if before.dtype.kind == "f" else before == item.label
+        both, either = int((before & after).sum()), int((before | after).sum())
+        out[item.label] = both / max(either, 1)
+    return dict(sorted(out.items()))
+
+
+def _warnings(repair: _Repair, chosen: Sequence[Found]) -> tuple[str, ...]:
+    """Advice for the user."""
+    out = []
+    if not chosen:
+        out.append("The labels hold no object, so there was nothing to repair.")
+    if repair.small:
+        out.append(
+            f"{_listed(repair.small)} too small for any shape and stayed as before "
+            f"(fewer than {_LEAST_VOXELS * repair.values.ndim} voxels)."
+        )
+    out += [
+        f"Object {label} is in pieces far apart; one mask now joins them. If they are two "
+        "objects, give them two ids and repair again."
+        for label in repair.apart
+    ]
+    out += [
+        f"Object {label} is not {c.kind}: {c.detail}."
+        for label, c in sorted(repair.certificates.items())
+        if not c.holds and label not in repair.small
+    ]
+    out += [
+        f"Object {label} has no voxels left: others hold them. Repair it alone, or give it an id "
+        "of the objects around it."
+        for label, c in sorted(repair.certificates.items())
+        if not c.components
+    ]
+    return tuple(out)
+
+
+def _listed(labels: Sequence[int]) -> str:
+    """Name some objects in a sentence."""
+    if len(labels) == 1:
+        return f"Object {labels[0]} is"
+    listed = ", ".join(map(str, labels[:_MOST_LISTED]))
+    more = f" and {len(labels) - _MOST_LISTED} more" if len(labels) > _MOST_LISTED else ""
+    return f"Objects {listed}{more} are"

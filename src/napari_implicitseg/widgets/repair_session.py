@@ -1,0 +1,333 @@
+"""What the repair widget does, apart from its looks.
+
+The session asks for repairs, shows the latest outcome in a preview layer,
+notices when the masks change under it, and writes accepted objects. It knows
+napari's layers but no Qt, and speaks through psygnal signals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+
+from napari_implicitseg.errors import ImplicitSegError, InputError
+from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._camera import look_at
+from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
+from napari_implicitseg.widgets._repair_accept import repaired_layer, write_masks
+from napari_implicitseg.widgets._repair_inputs import RepairInputs, advise, build_request
+from napari_implicitseg.widgets._seen import Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.widgets._repair_run import RepairOutcome, RepairRequest
+
+__all__ = ["RepairSession"]
+
+_OUTLINE = 2
+"""Width of the outlines of the preview, in pixels of the array."""
+
+
+class RepairSession:
+    """Repairs masks in one viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    submit : callable
+        Runs a function of a progress callback in a thread; the latest wins.
+    cancel : callable
+        Drops what was submitted.
+    postpone : callable
+        Calls `look` on the next turn of the event loop.
+    """
+
+    told = Signal(str)
+    """What the user can do now, in a sentence."""
+    shown = Signal(object)
+    """The `RepairOutcome` previewed, or None when nothing is."""
+    refused = Signal(object)
+    """An `ImplicitSegError`: a request that could not be made."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        submit: Callable[[Callable[[Any], RepairOutcome]], None],
+        cancel: Callable[[], None],
+        postpone: Callable[[], None],
+    ) -> None:
+        self.viewer = viewer
+        self.inputs = RepairInputs()
+        self.outcome: RepairOutcome | None = None
+        self._submit = submit
+        self._cancel = cancel
+        self._postpone = postpone
+        self._layer: Labels | None = None
+        self._running: RepairRequest | None = None
+        self._running_for = self._shown_for = self.inputs
+        # The masks as they were when the preview was asked for, and the undo history then.
+        self._running_seen = self._seen = Seen.nothing()
+        self._was_stale = False
+        viewer.dims.events.ndisplay.connect(self._colour)
+
+    # What the user has chosen -------------------------------------------------
+
+    def use(self, **changes: Any) -> None:
+        """Change inputs; see `RepairInputs` for their names."""
+        new = replace(self.inputs, **changes)
+        if new == self.inputs:
+            return
+        self._unwatch()
+        old, self.inputs = self.inputs, new
+        self._watch()
+        if old.source is not new.source:
+            self.stop()
+            self.drop_preview()
+        self.tell()
+
+    # Repairing ----------------------------------------------------------------
+
+    def preview(self) -> None:
+        """Ask for a repair of the masks as they are now."""
+        self.stop()
+        try:
+            request = build_request(self.viewer, self.inputs)
+        except ImplicitSegError as error:
+            self.refused.emit(error)
+            return
+        self._running, self._running_for = request, self.inputs
+        self._running_seen = Seen.of(self.inputs.source, request)
+        self.told.emit(f"Repairing '{request.name}'...")
+        self._submit(request.run)
+
+    def receive(self, outcome: RepairOutcome) -> None:
+        """Show what a repair came to; called in the main thread."""
+        source = self.inputs.source
+        if outcome.request is not self._running or source not in self.viewer.layers:
+            return
+        self._running = None
+        self._seen, self._shown_for = self._running_seen, self._running_for
+        self._show(outcome)
+        self.tell()
+
+    def stop(self) -> None:
+        """Cancel the repair that runs, or note that it failed; what is shown stays."""
+        self._cancel()
+        self._running = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the masks have changed since the preview was asked for."""
+        outcome, source = self.outcome, self.inputs.source
+        if outcome is None or source is None:
+            return False
+        return self._seen.differs(source, outcome.request.region)
+
+    def look(self, event: object = None) -> None:
+        """Notice that the masks have changed, or are again as they were."""
+        if self.outcome is None:
+            return
+        stale = self.is_stale
+        if stale != self._was_stale:
+            self.tell()
+
+    # Looking ------------------------------------------------------------------
+
+    def jump(self, label: int) -> None:
+        """Move the view to an object of the preview."""
+        outcome, source = self.outcome, self.inputs.source
+        if outcome is None or source is None:
+            return
+        mask = outcome.labels == label
+        before = outcome.request.labels
+        if isinstance(before, np.ndarray):
+            mask |= before > 0.5 if before.dtype.kind == "f" else before == label
+        look_at(self.viewer, source, outcome.request.region, mask)
+
+    # Accepting ----------------------------------------------------------------
+
+    def accept(self, labels: Sequence[int] | None = None) -> None:
+        """Write objects of the preview to where the user wants them.
+
+        Parameters
+        ----------
+        labels : sequence of int, optional
+            Ids of the objects; all of the preview by default.
+
+        Raises
+        ------
+        InputError
+            If there is no preview that is up to date, or the layer cannot be written.
+        """
+        outcome, source = self.outcome, self.inputs.source
+        chosen = () if outcome is None else tuple(row.label for row in outcome.rows)
+        if labels is not None:
+            chosen = tuple(label for label in chosen if label in set(labels))
+        if outcome is None or source is None or not chosen:
+            raise InputError("There is no repaired mask to accept. Press Preview first.")
+        if self.is_stale:
+            raise InputError(
+                f"Layer '{source.name}' has changed since the preview, which would be lost. Press "
+                "Preview again, then accept."
+            )
+        same = self.inputs.target == "same"
+        if same and not isinstance(source, Labels):
+            raise InputError(
+                f"Layer '{source.name}' is an image, which holds no masks. Write to a new layer."
+            )
+        region = outcome.request.region
+        layer = source if same else repaired_layer(self.viewer, source, region)
+        assert isinstance(layer, Labels)
+        # Not to be taken for an edit of the user: the masks are as accepted afterwards.
+        shown, self.outcome = self.outcome, None
+        try:
+            kept = write_masks(layer, region, outcome.labels, chosen, protect=not same)
+        finally:
+            self.outcome = shown
+        self._seen = self._seen.again(source, region)
+        self._show(_without(outcome, chosen))
+        self.told.emit(_sentence(len(chosen), layer.name, kept))
+
+    # Life cycle ---------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop watching and take the preview away."""
+        self._unwatch()
+        self.stop()
+        self.drop_preview()
+
+    def resume(self) -> None:
+        """Watch again."""
+        self._watch()
+        self.tell()
+
+    def close(self) -> None:
+        """Let go of the viewer's layers."""
+        self.pause()
+        self.viewer.dims.events.ndisplay.disconnect(self._colour)
+        self.inputs = RepairInputs()
+
+    def drop_preview(self) -> None:
+        """Forget the outcome and remove the preview layer."""
+        self.outcome = None
+        self._seen = Seen.nothing()
+        layer, self._layer = self.layer, None
+        if layer is not None:
+            active = self.viewer.layers.selection.active
+            self.viewer.layers.remove(layer)
+            if active is not layer and active in self.viewer.layers:
+                self.viewer.layers.selection.active = active
+        self.shown.emit(None)
+
+    def tell(self, event: object = None) -> None:
+        """Say what the user can do now."""
+        if self._running is not None:
+            return
+        self._was_stale = self.is_stale
+        other = self._shown_for.computed != self.inputs.computed
+        self.told.emit(advise(self.inputs, self.outcome, stale=self._was_stale, other=other))
+
+    # The preview layer --------------------------------------------------------
+
+    @property
+    def layer(self) -> Labels | None:
+        """The preview layer, if it is in the viewer; users may delete it."""
+        return self._layer if self._layer in self.viewer.layers else None
+
+    def _show(self, outcome: RepairOutcome) -> None:
+        """Show an outcome in the preview layer, or none if no object is left of it."""
+        source = self.inputs.source
+        if source is None or (not outcome.rows and self.outcome is not None):
+            self.drop_preview()
+            return
+        self.outcome = outcome
+        data = np.zeros(source.data.shape, np.uint32)
+        outcome.request.region.take(data)[...] = outcome.labels
+        layer = self.layer
+        if layer is not None and layer.data.shape == data.shape:
+            layer.data = data
+            _layers.align(layer, source)
+        else:
+            self._add_layer(data, source)
+        self._colour()
+        self.shown.emit(outcome)
+
+    def _add_layer(self, data: NDArray[np.uint32], source: Labels | Image) -> None:
+        """Add the preview layer on top, without taking the selection from the user."""
+        old = self.layer
+        active = self.viewer.layers.selection.active
+        if old is not None:
+            self.viewer.layers.remove(old)
+        layer = Labels(
+            data,
+            name=f"{source.name} repair preview",
+            metadata={HIDDEN_FROM_CHOICES: True},
+            opacity=1.0,
+            **_layers.like(source),
+        )
+        self.viewer.layers.append(layer)
+        layer.editable = False
+        self.viewer.layers.selection.active = active
+        self._layer = layer
+
+    def _colour(self, event: object = None) -> None:
+        """Draw white outlines in 2D; in 3D, where napari has none, bodies in their colours."""
+        layer, source = self.layer, self.inputs.source
+        if layer is None or source is None:
+            return
+        flat = self.viewer.dims.ndisplay == 2
+        layer.contour = _OUTLINE if flat else 0
+        if flat or not isinstance(source, Labels):
+            layer.colormap = DirectLabelColormap(color_dict={None: "white", 0: "transparent"})
+        else:
+            layer.colormap = source.colormap
+
+    # Watching the masks -------------------------------------------------------
+
+    def _watch(self) -> None:
+        source = self.inputs.source
+        if source is not None:
+            source.events.set_data.connect(self._on_change)
+            if isinstance(source, Labels):
+                source.events.paint.connect(self._on_change)
+
+    def _unwatch(self) -> None:
+        source = self.inputs.source
+        if source is not None:
+            source.events.set_data.disconnect(self._on_change)
+            if isinstance(source, Labels):
+                source.events.paint.disconnect(self._on_change)
+
+    def _on_change(self, event: object) -> None:
+        source = self.inputs.source
+        region = None if self.outcome is None else self.outcome.request.region
+        if source is not None and region is not None and len(region.index) != source.ndim:
+            self.drop_preview()  # It speaks of an array of other axes.
+        if self.outcome is not None:
+            self._postpone()  # Polygons and fills are told of before they are written.
+
+
+def _without(outcome: RepairOutcome, labels: Sequence[int]) -> RepairOutcome:
+    """Take accepted objects out of an outcome."""
+    rows = tuple(row for row in outcome.rows if row.label not in set(labels))
+    rest = np.isin(outcome.labels, [row.label for row in rows])
+    return replace(outcome, rows=rows, labels=np.where(rest, outcome.labels, 0).astype(np.uint32))
+
+
+def _sentence(count: int, name: str, kept: int) -> str:
+    """Tell a user about an accept."""
+    return (
+        f"Accepted {count} object{'s' * (count != 1)} into '{name}'."
+        + (f" {kept} voxels you drew there were kept." if kept else "")
+        + " Ctrl+Z in that layer takes them back."
+    )
