@@ -39,8 +39,9 @@ __all__ = ["checked_labels", "repair_labels", "repair_slices"]
 
 # Objects with fewer voxels than this times the number of axes stay as they are.
 _LEAST_VOXELS = 2
-# A mask's border is sharper than evidence: so many more points of it are looked at.
-_SHARPER = 3
+# A mask's border is sharper than evidence: so many more points of it are looked at. In 3D there
+# are enough as it is.
+_SHARPER = {2: 3.0, 3: 1.0}
 # Objects whose problems are held at a time.
 _BATCH = 64
 _MOST_LISTED = 20
@@ -133,7 +134,7 @@ def repair_labels(
     chosen = _chosen(found, ids)
     repair = _Repair(values, np.zeros(values.shape, np.uint32))
     effort = Effort.for_objects(len(chosen), values.ndim)
-    effort = replace(effort, sharp=_SHARPER * effort.sharp)
+    effort = replace(effort, sharp=int(_SHARPER[values.ndim] * effort.sharp))
     grid = Geometry(values.shape, options.spacing, effort)
     items, losses = _fitted(repair, chosen, grid, options, tick)
     _keep_others(repair, {item.label for item in items})
@@ -158,7 +159,7 @@ def repair_labels(
         spacing=options.spacing,
         report=FitReport(
             seconds=time.perf_counter() - begin,
-            warnings=_warnings(repair, chosen),
+            warnings=_warnings(repair, any_found=bool(found)),
             agreement=agreement,
             unchanged=tuple(repair.small),
         ),
@@ -291,10 +292,10 @@ def _agreement(repair: _Repair, items: Sequence[Fitted]) -> dict[int, float]:
     return dict(sorted(out.items()))
 
 
-def _warnings(repair: _Repair, chosen: Sequence[Found]) -> tuple[str, ...]:
+def _warnings(repair: _Repair, *, any_found: bool) -> tuple[str, ...]:
     """Advice for the user."""
     out = []
-    if not chosen:
+    if not any_found:
         out.append("The labels hold no object, so there was nothing to repair.")
     if repair.small:
         out.append(

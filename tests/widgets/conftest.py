@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 
-from .helpers import disks, drag, fit_threads, settle
+from .helpers import damaged, disks, drag, fit_threads, press_preview, settle
 
 
 def pytest_collection_modifyitems(items):
@@ -77,5 +77,33 @@ def painted(open_widget, qtbot):
         drag(layer, *(tuple(offset + scale * p) for p in ((46, 28), (46, 44))))
         settle(qtbot, widget)
         return viewer, widget, truth
+
+    return make
+
+
+@pytest.fixture
+def open_repair(make_napari_viewer, qtbot):
+    """Open the repair widget through the manifest, on layers given as napari layer tuples."""
+
+    def make(*layers, show=False):
+        viewer = make_napari_viewer(show=show)
+        for data, kwargs, kind in layers:
+            getattr(viewer, f"add_{kind}")(data, **kwargs)
+        _, widget = viewer.window.add_plugin_dock_widget("napari-implicitseg", "Repair labels")
+        settle(qtbot, widget)
+        return viewer, widget
+
+    return make
+
+
+@pytest.fixture
+def previewed(open_repair, qtbot):
+    """Open the repair widget on damaged disks and press Preview."""
+
+    def make(show=False, **kwargs):
+        bad, truth = damaged()
+        viewer, widget = open_repair((bad.copy(), {"name": "cells", **kwargs}, "labels"), show=show)
+        press_preview(widget, qtbot)
+        return viewer, widget, bad, truth
 
     return make

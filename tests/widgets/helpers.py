@@ -73,3 +73,35 @@ def settle(qtbot, widget: ScribbleWidget) -> None:
     """Wait until the fits asked for are done and shown."""
     qtbot.waitUntil(lambda: not widget.is_working, timeout=WAIT)
     qtbot.wait(20)
+
+
+def damaged():
+    """Make three disks, the first bitten, the second cut in two, the third whole; and the truth."""
+    rows, columns = np.indices((96, 160))
+    truth = np.zeros((96, 160), np.uint16)
+    for label, (row, column, radius) in {
+        3: (46, 34, 24),
+        5: (40, 90, 18),
+        9: (60, 132, 15),
+    }.items():
+        truth[np.hypot(rows - row, columns - column) <= radius] = label
+    bad = truth.copy()
+    bad[np.hypot(rows - 46, columns - 14) <= 15] = 0
+    bad[38:40, 70:110] = 0
+    return bad, truth
+
+
+def press_preview(widget, qtbot):
+    """Press Preview and wait for it."""
+    widget.preview_button.click()
+    settle(qtbot, widget)
+
+
+def repair_preview(viewer, name="cells"):
+    """Return the masks previewed by the repair widget."""
+    return viewer.layers[f"{name} repair preview"].data
+
+
+def column(widget, number):
+    """Return the texts of a column of the table, from top to bottom."""
+    return [widget.table.item(row, number).text() for row in range(widget.table.rowCount())]

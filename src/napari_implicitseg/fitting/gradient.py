@@ -10,9 +10,11 @@ import torch
 from scipy import ndimage
 
 from napari_implicitseg.fitting.descent import Pool, Schedule, descend
-from napari_implicitseg.fitting.models import FlowModel, FreeModel, StarModel, flow_sizes, has_flow
+from napari_implicitseg.fitting.free_model import FreeModel, free_width
+from napari_implicitseg.fitting.models import FlowModel, flow_sizes, has_flow
 from napari_implicitseg.fitting.points import Whitening, torch_threads
 from napari_implicitseg.fitting.problem import Effort
+from napari_implicitseg.fitting.star_model import StarModel, star_directions
 from napari_implicitseg.fitting.symmetric_model import SymmetricModel, reach_of
 from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.free import FreeShape
@@ -30,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["GradientSolver"]
 
 _STEPS = {"connected": 360, "star": 120, "symmetric": 200, "free": 200}
-# Many small objects show less detail: their flows are smaller, and found sooner.
+# Many small objects show less detail: their models are smaller, and found sooner.
 _PLAIN_EFFORT = 0.5
-_PLAIN_STEPS = 140
+_PLAIN_STEPS = {"connected": 140, "star": 80, "symmetric": 120, "free": 120}
 _SHAPES: dict[str, type[ImplicitShape]] = {
     "connected": ConnectedShape,
     "star": StarShape,
@@ -43,6 +45,7 @@ _SHAPES: dict[str, type[ImplicitShape]] = {
 _WARM_BEGIN = 0.6
 # Points per step against those of the first stages of a polytope; they are drawn anew each time.
 _POINTS = {2: 2.0, 3: 1.6}
+_PLAIN_POINTS = 0.6
 _LEAST_POINTS = 500
 # Objects that are fitted together: more take more memory and no less time.
 _BATCH = 64
@@ -100,6 +103,10 @@ class GradientSolver:
         if isinstance(shape, ConnectedShape):
             sizes = flow_sizes(len(self._grid.shape), plain=self._plain)
             return has_flow(shape, self._config.flow, sizes)
+        if isinstance(shape, StarShape):
+            return len(shape.weights) == star_directions(len(self._grid.shape), plain=self._plain)
+        if isinstance(shape, FreeShape):
+            return len(shape.biases[0][0, 0]) == free_width(plain=self._plain)
         if isinstance(shape, SymmetricShape):
             return self._symmetric_as_wanted(shape)
         return True
@@ -152,9 +159,10 @@ class GradientSolver:
     def _schedule(self, part: _Part, model: BatchModel) -> Schedule:
         """Say how long to fit, and how sharply."""
         warm = all(shape is not None for shape in part.previous)
-        points = int(_POINTS[len(self._grid.shape)] * self._grid.effort.soft)
+        share = _PLAIN_POINTS if self._plain else 1.0
+        points = int(share * _POINTS[len(self._grid.shape)] * self._grid.effort.soft)
         return Schedule(
-            steps=self._config.steps or (_PLAIN_STEPS if self._plain else _STEPS[self._family]),
+            steps=self._config.steps or (_PLAIN_STEPS if self._plain else _STEPS)[self._family],
             points=max(points, _LEAST_POINTS),
             sharpness=model.sharpness,
             begin=_WARM_BEGIN if warm else 0.0,
@@ -164,7 +172,7 @@ class GradientSolver:
     def _plain(self) -> bool:
         """Whether there are so many objects that each is given little effort."""
         full = Effort.for_objects(1, len(self._grid.shape))
-        return self._family == "connected" and (self._grid.effort.soft < _PLAIN_EFFORT * full.soft)
+        return self._grid.effort.soft < _PLAIN_EFFORT * full.soft
 
     def _frame(self, problem: Problem, previous: ImplicitShape | None) -> Whitening:
         """Return the map to the coordinates a model works in."""
@@ -186,11 +194,15 @@ class GradientSolver:
             starts = np.stack([f(p.whitening.centre[None])[0] for p, f in pairs])
             return FlowModel(starts, flow=self._config.flow, generator=generator, plain=self._plain)
         if self._family == "star":
-            return StarModel(np.stack([self._deepest(p, f) for p, f in pairs]))
+            hearts = np.stack([self._deepest(p, f) for p, f in pairs])
+            return StarModel(hearts, plain=self._plain)
         if self._family == "symmetric":
-            return SymmetricModel(part.problems, part.frames, self._config, generator=generator)
+            return SymmetricModel(
+                part.problems, part.frames, self._config, generator=generator, plain=self._plain
+            )
         bounds = np.array([reach_of(p, f) for p, f in pairs])
-        return FreeModel(bounds, len(self._grid.shape), generator=generator)
+        ndim = len(self._grid.shape)
+        return FreeModel(bounds, ndim, generator=generator, plain=self._plain)
 
     def _deepest(self, problem: Problem, frame: Whitening) -> np.ndarray:
         """Find the point of an object furthest from its outside, where a fit starts."""

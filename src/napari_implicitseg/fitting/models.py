@@ -1,4 +1,4 @@
-"""Batches of shapes under fit by gradient descent: one class per family.
+"""Batches of shapes under fit by gradient descent: what they share, planes and flows.
 
 Each is made from problems, knows the level of points in its coordinates and
 which parameters to move how fast, and hands out the shapes in the end.
@@ -7,7 +7,6 @@ which parameters to move how fast, and hands out the shapes in the end.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,6 @@ from napari_implicitseg.fitting.planes import spread_directions
 from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.convex import Polytope
 from napari_implicitseg.shapes.flow import LatticeFlow, RealNVP
-from napari_implicitseg.shapes.free import FreeShape, free_level
-from napari_implicitseg.shapes.star import StarShape, star_level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,19 +27,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.shapes.base import ImplicitShape
     from napari_implicitseg.shapes.flow import Flow
 
-__all__ = [
-    "BatchModel",
-    "FlowModel",
-    "FreeModel",
-    "PlanesModel",
-    "StarModel",
-    "flow_sizes",
-    "has_flow",
-]
+__all__ = ["BatchModel", "FlowModel", "PlanesModel", "flow_sizes", "has_flow"]
 
 _KAPPA = 25.0
 _PLANES = {2: 12, 3: 24}
-_STAR_DIRECTIONS = {2: 64, 3: 256}
 # The lattices of a flow, from coarse to fine; the finer, the slower they move. Of many small
 # objects each shows less detail, and gets smaller and fewer ones.
 _SIZES = {2: (3, 5, 9, 17, 33), 3: (3, 5, 9, 13)}
@@ -52,10 +40,6 @@ _PLAIN_LAYERS = {2: 4, 3: 6}
 _FINE_RATE = 0.7
 _NVP_LAYERS = 8
 _NVP_WIDTH = 64
-_FREE_FEATURES = 48
-_FREE_WIDTH = 64
-# Standard deviation of the frequencies, in radians per whitened unit.
-_FREE_BAND = 2.5
 
 
 def flow_sizes(ndim: int, *, plain: bool) -> tuple[int, tuple[int, ...]]:
@@ -276,128 +260,3 @@ class FlowModel(BatchModel):
             own = shape.flow.state_dict()
             for name, tensor in self.flow.named_parameters():
                 tensor[row] = own[name][0].float()
-
-
-class StarModel(BatchModel):
-    """Radii in directions around hearts.
-
-    Parameters
-    ----------
-    hearts : ndarray of float, shape (B, D)
-    fixed : bool
-        Whether the hearts stay where they are.
-    radius : float
-        Of the ball each set starts as.
-    """
-
-    sharpness = (6.0, 40.0)
-
-    def __init__(self, hearts: np.ndarray, *, fixed: bool = False, radius: float = 1.5) -> None:
-        super().__init__()
-        count, ndim = hearts.shape
-        directions = torch.from_numpy(spread_directions(_STAR_DIRECTIONS[ndim], ndim)).float()
-        self.directions: Tensor
-        self.register_buffer("directions", directions)
-        # Neighbours at the next direction weigh about half as much.
-        cosine = (directions @ directions[len(directions) // 2]).sort(descending=True)[0][1]
-        self.kappa = 0.7 / float(1 - cosine)
-        self.hearts = nn.Parameter(torch.from_numpy(hearts).float(), requires_grad=not fixed)
-        self.weights = nn.Parameter(torch.full((count, len(directions)), float(np.log(radius))))
-
-    def level(self, points: Tensor, /) -> Tensor:
-        """Level of points (B, M, D), (B, M)."""
-        return star_level(points, self.hearts, self.weights, self.directions, self.kappa)
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Parameters and their peak rates."""
-        groups = [{"params": [self.weights], "lr": 0.06}]
-        if self.hearts.requires_grad:
-            groups.append({"params": [self.hearts], "lr": 0.02})
-        return groups
-
-    def shape(self, row: int, frame: Whitening, extent: Sequence[float]) -> StarShape:
-        """Return one of the shapes."""
-        return StarShape(
-            self.hearts[row].detach().cpu(),
-            self.weights[row].detach().cpu(),
-            self.directions.cpu(),
-            torch.from_numpy(frame.matrix),
-            torch.from_numpy(frame.centre),
-            kappa=self.kappa,
-            sharpness=self.sharpness[1],
-            extent=extent,
-        )
-
-    def adopt(self, row: int, shape: ImplicitShape) -> None:
-        """Start one row from a shape of an equal model."""
-        assert isinstance(shape, StarShape)
-        with torch.no_grad():
-            self.hearts[row] = shape.heart.float()
-            self.weights[row] = shape.weights.float()
-
-
-class FreeModel(BatchModel):
-    """Coordinate networks.
-
-    Parameters
-    ----------
-    bounds : ndarray of float, shape (B,)
-        Radii of the balls the shapes stay in.
-    ndim : int
-    generator : torch.Generator
-    """
-
-    sharpness = (2.0, 8.0)
-
-    def __init__(self, bounds: np.ndarray, ndim: int, *, generator: torch.Generator) -> None:
-        super().__init__()
-        count = len(bounds)
-        self.bounds: Tensor
-        self.register_buffer("bounds", torch.from_numpy(bounds).float())
-        self.frequencies: Tensor
-        band = _FREE_BAND * torch.randn((ndim, _FREE_FEATURES), generator=generator)
-        self.register_buffer("frequencies", band)
-        sizes = (ndim + 2 * _FREE_FEATURES, _FREE_WIDTH, _FREE_WIDTH, 1)
-        made = [
-            torch.randn((1, a, b), generator=generator) * (2 / a) ** 0.5 for a, b in pairwise(sizes)
-        ]
-        self.weights = nn.ParameterList([nn.Parameter(w.repeat(count, 1, 1)) for w in made])
-        self.biases = nn.ParameterList(
-            [nn.Parameter(torch.zeros((count, 1, n))) for n in sizes[1:]]
-        )
-
-    def level(self, points: Tensor, /) -> Tensor:
-        """Level of points (B, M, D), (B, M)."""
-        weights, biases = list(self.weights), list(self.biases)
-        return free_level(points, self.bounds, self.frequencies, weights, biases)
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Parameters and their peak rates."""
-        return [{"params": list(self.parameters()), "lr": 0.01}]
-
-    def shape(self, row: int, frame: Whitening, extent: Sequence[float]) -> FreeShape:
-        """Return one of the shapes."""
-        weights, biases = (
-            [t[row : row + 1].detach().cpu().clone() for t in tensors]
-            for tensors in (self.weights, self.biases)
-        )
-        weights[-1] *= self.sharpness[1]
-        biases[-1] *= self.sharpness[1]
-        return FreeShape(
-            self.bounds[row : row + 1].cpu(),
-            self.frequencies.cpu(),
-            weights,
-            biases,
-            torch.from_numpy(frame.matrix),
-            torch.from_numpy(frame.centre),
-            extent=extent,
-        )
-
-    def adopt(self, row: int, shape: ImplicitShape) -> None:
-        """Start one row from a shape of an equal model."""
-        assert isinstance(shape, FreeShape)
-        with torch.no_grad():
-            for own, theirs in ((self.weights, shape.weights), (self.biases, shape.biases)):
-                for target, tensor in zip(own, theirs, strict=True):
-                    target[row] = tensor[0].float()
-                own[-1][row] /= self.sharpness[1]

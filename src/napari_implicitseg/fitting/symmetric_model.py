@@ -8,14 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_implicitseg.fitting.models import (
-    BatchModel,
-    FlowModel,
-    FreeModel,
-    PlanesModel,
-    StarModel,
-)
+from napari_implicitseg.fitting.free_model import FreeModel
+from napari_implicitseg.fitting.models import BatchModel, FlowModel, PlanesModel
 from napari_implicitseg.fitting.points import Whitening
+from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.shapes.symmetric import SymmetricShape, fold, group_elements
 from napari_implicitseg.shapes.symmetries import find_symmetry
 
@@ -46,6 +42,8 @@ class SymmetricModel(BatchModel):
     config : FitConfig
         Family that is made symmetric, kind and order of the symmetry.
     generator : torch.Generator
+    plain : bool
+        Whether the shapes show little detail.
     """
 
     def __init__(
@@ -55,6 +53,7 @@ class SymmetricModel(BatchModel):
         config: FitConfig,
         *,
         generator: torch.Generator,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         self._group, self._order = config.symmetry, config.order
@@ -78,21 +77,25 @@ class SymmetricModel(BatchModel):
             ]
         )
         self.folds = config.symmetric_family in ("connected", "free")
-        self.base = self._make_base(config, generator)
+        self.base = self._make_base(config, generator, plain=plain)
         self.sharpness = self.base.sharpness
 
-    def _make_base(self, config: FitConfig, generator: torch.Generator) -> BatchModel:
+    def _make_base(
+        self, config: FitConfig, generator: torch.Generator, *, plain: bool
+    ) -> BatchModel:
         """Make the family that is made symmetric, in the coordinates of the axes."""
         ndim = self.centres.shape[1]
         zeros = np.zeros(tuple(self.centres.shape))
         if config.symmetric_family == "convex":
             return PlanesModel(zeros, 2.0, sharpness=(6.0, 40.0))
         if config.symmetric_family == "star":
-            return StarModel(zeros, fixed=True)
+            return StarModel(zeros, fixed=True, plain=plain)
         if config.symmetric_family == "free":
-            return FreeModel(self._reaches, ndim, generator=generator)
+            return FreeModel(self._reaches, ndim, generator=generator, plain=plain)
         anchors = np.stack([box(np.zeros((1, ndim)))[0] for box in self._boxes])
-        return FlowModel(anchors, flow=config.flow, generator=generator, anchors=anchors)
+        return FlowModel(
+            anchors, flow=config.flow, generator=generator, plain=plain, anchors=anchors
+        )
 
     def _box(
         self, problem: Problem, frame: Whitening, centre: np.ndarray, axes: np.ndarray

@@ -15,6 +15,7 @@ from napari.layers import Labels
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._repair_run import among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,8 +120,8 @@ def write_masks(
     """
     _check_writable(layer, ids)
     now = np.asarray(region.take(layer.data))
-    new = np.where(np.isin(masks, ids), masks, 0).astype(now.dtype)
-    free = (now == 0) | np.isin(now, ids)
+    new = np.where(among(masks, ids), masks, 0).astype(now.dtype, copy=False)
+    free = (now == 0) | among(now, ids)
     changed = free & (new != now)
     kept = 0
     steps = layer.metadata.get(REPAIRED)

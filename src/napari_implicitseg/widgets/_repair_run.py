@@ -24,13 +24,22 @@ if TYPE_CHECKING:
     from napari_implicitseg.shapes.certificate import Certificate
     from napari_implicitseg.widgets._layers import Region
 
-__all__ = ["IdRange", "RepairOutcome", "RepairRequest", "RepairRow", "parse_ids", "warm_up"]
+__all__ = [
+    "IdRange",
+    "RepairOutcome",
+    "RepairRequest",
+    "RepairRow",
+    "among",
+    "parse_ids",
+    "warm_up",
+]
 
 IdRange = tuple[int, int]
 """First and last of some ids in a row."""
 
 _RANGE = re.compile(r"(\d+)(?:\s*(?:-|\u2013|\.\.)\s*(\d+))?")
 _MOST_ID = 2**32 - 1
+_MOST_TABLE = 2**24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +164,21 @@ class RepairRequest:
         )
         masks = result.labels
         if ids is not None:
-            masks = np.where(np.isin(masks, chosen), masks, 0).astype(np.uint32)
+            masks = np.where(among(masks, chosen), masks, 0).astype(np.uint32, copy=False)
         return RepairOutcome(
             request=self, labels=masks, rows=rows, notes=report.warnings, seconds=report.seconds
         )
+
+
+def among(labels: NDArray[Any], ids: Sequence[int]) -> NDArray[np.bool_]:
+    """Whether each voxel has one of some ids; with many ids far quicker than `numpy.isin`."""
+    most = int(labels.max(initial=0))
+    if labels.dtype.kind not in "iu" or most > _MOST_TABLE or labels.min(initial=0) < 0:
+        return np.isin(labels, ids)
+    table = np.zeros(most + 1, bool)
+    table[[i for i in ids if i <= most]] = True
+    found: NDArray[np.bool_] = table[labels]
+    return found
 
 
 def parse_ids(text: str) -> tuple[IdRange, ...]:

@@ -21,6 +21,7 @@ from napari_implicitseg.widgets._camera import look_at
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._repair_accept import repaired_layer, write_masks
 from napari_implicitseg.widgets._repair_inputs import RepairInputs, advise, build_request
+from napari_implicitseg.widgets._repair_run import among
 from napari_implicitseg.widgets._seen import Seen
 
 if TYPE_CHECKING:
@@ -313,6 +314,7 @@ class RepairSession:
         region = None if self.outcome is None else self.outcome.request.region
         if source is not None and region is not None and len(region.index) != source.ndim:
             self.drop_preview()  # It speaks of an array of other axes.
+            self.tell()
         if self.outcome is not None:
             self._postpone()  # Polygons and fills are told of before they are written.
 
@@ -320,8 +322,10 @@ class RepairSession:
 def _without(outcome: RepairOutcome, labels: Sequence[int]) -> RepairOutcome:
     """Take accepted objects out of an outcome."""
     rows = tuple(row for row in outcome.rows if row.label not in set(labels))
-    rest = np.isin(outcome.labels, [row.label for row in rows])
-    return replace(outcome, rows=rows, labels=np.where(rest, outcome.labels, 0).astype(np.uint32))
+    rest = among(outcome.labels, [row.label for row in rows])
+    return replace(
+        outcome, rows=rows, labels=np.where(rest, outcome.labels, 0).astype(np.uint32, copy=False)
+    )
 
 
 def _sentence(count: int, name: str, kept: int) -> str:
