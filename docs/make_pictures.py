@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from shape_pictures import families, two_components
 
 from napari_implicitseg import fit_scribbles
 from napari_implicitseg.sample_data import coins, coins_stack
@@ -201,6 +202,8 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     save(photograph(), "coins.png")
     save(stack(), "stack.png")
+    save(two_components(), "two_components.png")
+    save(families(), "families.png")
     take_window(window_with_coins, "widget.png")
     take_window(window_with_contradiction, "contradiction.png")
     take_window(window_with_repair, "repair.png", "Repair labels")

@@ -241,7 +241,7 @@ def _fitted(
                 continue
             problem, apart = pose_mask(one, repair.values, grid, convex=solver.is_convex)
             problems.append(problem)
-            if apart:
+            if apart and options.shape != "free":
                 repair.apart.append(one.label)
         if not problems:
             continue

@@ -31,6 +31,10 @@ class Item:
     mask: np.ndarray
     strokes: np.ndarray
 
+    @property
+    def anchors(self):
+        return self.strokes
+
 
 def item(grid, centre, radius, *, window=None, strokes=None):
     """A polytope close to a ball, centre and radius in voxels; its middle is its stroke."""

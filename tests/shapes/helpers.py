@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 
 from napari_implicitseg.shapes import ConnectedShape, FreeShape, Polytope, StarShape
-from napari_implicitseg.shapes.flow import Flow, LatticeFlow
+from napari_implicitseg.shapes.flow import Flow, LatticeFlow, RealNVP
 
 BOX = {2: (1.0, 0.7), 3: (0.6, 1.0, 0.8)}
 # Nodes a side, and the standard deviations of the logits that fits of spirals end with.
@@ -39,6 +41,16 @@ def like_fits(g: torch.Generator, ndim: int, strength: float = 1.0) -> LatticeFl
             for _ in range(LAYERS[ndim])
         ]
     )
+
+
+def realnvp(seed: int, ndim: int, *, count: int = 1) -> RealNVP:
+    """Affine couplings that differ within a batch and are far from the identity."""
+    g = generator(seed)
+    flow = RealNVP.random(count, ndim, layers=6, width=16, generator=g, dtype=torch.float64)
+    with torch.no_grad():
+        for tensor in flow.parameters():
+            tensor += 0.3 * torch.randn(tensor.shape, generator=g, dtype=torch.float64)
+    return flow
 
 
 def polytope(g: torch.Generator, ndim: int, middle: torch.Tensor, size: float = 1.0) -> Polytope:
@@ -89,7 +101,7 @@ def free(seed: int, ndim: int, *, middle: float = 0.35) -> FreeShape:
     """Random network on random features, within a ball of radius 1.5; its centre is inside."""
     g = generator(seed)
     sizes = (ndim + 2 * 16, 24, 24, 1)
-    pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+    pairs = list(pairwise(sizes))
     shape = FreeShape(
         torch.tensor([1.5]),
         2 * torch.randn((ndim, 16), generator=g),

@@ -20,8 +20,7 @@ from napari_implicitseg.shapes import ConnectedShape, build_shape
 from napari_implicitseg.shapes.certificate import count_components
 from napari_implicitseg.shapes.flow import Flow, RealNVP
 
-from .helpers import BOX, connected, generator, polytope
-from .test_flow import realnvp
+from .helpers import BOX, connected, generator, polytope, realnvp
 
 GRID = {2: (96, 67), 3: (15, 25, 20)}
 
@@ -31,9 +30,9 @@ def kept_on_the_grid(shape, size):
     raster = shape.rasterize(size)
     labels = raster.astype(np.uint32)
     grid = Geometry(size, (1.0,) * len(size), Effort.for_objects(1, len(size)))
-    whole = tuple(slice(0, n) for n in size)
-    problem, _ = pose_mask(Found(1, whole), labels, grid, convex=False)
-    item = Fitted(problem, shape, raster, [], beyond=Window((0,) * len(size), size, (1,) * len(size)))
+    everything = Window((0,) * len(size), size, (1,) * len(size))
+    problem, _ = pose_mask(Found(1, everything.slices), labels, grid, convex=False)
+    item = Fitted(problem, shape, raster, [], beyond=everything)
     certificate = keep_promise(labels, item, "connected", grid)
     return raster, labels == 1, certificate
 
@@ -72,7 +71,7 @@ def test_a_thousand_random_masks_are_one_piece_once_joined_and_hardly_change():
 
 
 def test_masks_of_flows_no_fit_finds_are_one_piece_too_once_joined():
-    """Filaments thinner than any voxel: hundreds of pieces, and more voxels added than there were."""
+    """Filaments thinner than any voxel: more voxels may be added than there were."""
     _, broken = share_repaired(12, (5.0, 20.0))
     assert broken
 

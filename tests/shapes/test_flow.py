@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from napari_implicitseg.shapes.flow import LatticeFlow, RealNVP, build_flow
 
+from .helpers import realnvp
+
 SIZES = {2: (3, 5, 9, 17), 3: (3, 5, 9)}
 LAYERS = {2: 8, 3: 9}
 # Logits as strong as this saturate the cap on most nodes.
@@ -30,16 +32,6 @@ def lattice(seed, ndim, *, count=1, strength=STRONG, layers=None, sizes=None):
     )
 
 
-def realnvp(seed, ndim, *, count=1):
-    """Affine couplings that differ within a batch and are far from the identity."""
-    g = torch.Generator().manual_seed(seed)
-    flow = RealNVP.random(count, ndim, layers=6, width=16, generator=g, dtype=torch.float64)
-    with torch.no_grad():
-        for tensor in flow.parameters():
-            tensor += 0.3 * torch.randn(tensor.shape, generator=g, dtype=torch.float64)
-    return flow
-
-
 FLOWS = {"lattice": lattice, "realnvp": realnvp}
 
 
@@ -55,7 +47,9 @@ def jacobians(flow, at):
     """Matrices of derivatives (M, D, D) at points (M, D) of the first flow of a batch."""
     at = at.clone().requires_grad_()
     out = flow(at[None])[0]
-    rows = [torch.autograd.grad(out[:, i].sum(), at, retain_graph=True)[0] for i in range(len(at.T))]
+    rows = [
+        torch.autograd.grad(out[:, i].sum(), at, retain_graph=True)[0] for i in range(at.shape[1])
+    ]
     return torch.stack(rows, 1)
 
 

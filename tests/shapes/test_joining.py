@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,8 @@ def two_squares(gap=10):
 
 
 def small_masks(ndim):
-    shapes = npst.array_shapes(min_dims=ndim, max_dims=ndim, min_side=1, max_side=9 if ndim == 2 else 5)
+    longest = 9 if ndim == 2 else 5
+    shapes = npst.array_shapes(min_dims=ndim, max_dims=ndim, min_side=1, max_side=longest)
     return shapes.flatmap(lambda shape: npst.arrays(bool, shape))
 
 
@@ -95,7 +98,7 @@ def test_pieces_are_joined_along_the_link():
     def arch(start, stop, /):
         """Up, across at row 1, and down again."""
         knees = [start, np.array([1, start[1]]), np.array([1, stop[1]]), stop]
-        parts = [straight_link(a, b) for a, b in zip(knees[:-1], knees[1:], strict=True)]
+        parts = [straight_link(a, b) for a, b in pairwise(knees)]
         return np.concatenate(parts)
 
     joined = join_pieces(mask, arch)

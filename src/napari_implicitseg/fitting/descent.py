@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 from scipy import ndimage
+from torch.optim.adam import adam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -144,26 +145,20 @@ def descend(
 ) -> list[list[float]]:
     """Fit a model in place; returns the loss of every step, per object."""
     groups = model.groups()
-    optimiser = torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
-    peaks = [group["lr"] for group in groups]
-    parameters = [p for group in groups for p in group["params"]]
+    optimiser = _Adam(groups)
     low, high = (math.log(s) for s in schedule.sharpness)
     history = []
     for step in range(int(schedule.begin * schedule.steps), schedule.steps):
         check()
         done = step / schedule.steps
-        for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-            group["lr"] = peak * _rate(done)
         sharpness = math.exp(low + (high - low) * min(1.0, 1.2 * done))
         blur = sum(done >= share for share in _BLURRED)
         coords, target, weight = pool.draw(schedule.points, blur, generator)
         with torch.enable_grad():
             inside = torch.sigmoid(-sharpness * model.level(coords))
             loss = (weight * (inside - target) ** 2).sum(-1) / weight.sum(-1).clamp(min=1e-9)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss.sum())
-        _clip(parameters)
-        optimiser.step()
+            grads = torch.autograd.grad(loss.sum(), optimiser.parameters)
+        optimiser.step(_clipped(grads), _rate(done))
         history.append(loss.detach())
     return torch.stack(history, dim=1).tolist() if history else [[] for _ in pool._sizes]
 
@@ -176,13 +171,51 @@ def _rate(done: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
 
 
-def _clip(parameters: Sequence[Tensor], most: float = 0.01) -> None:
+class _Adam:
+    """Adam (Kingma and Ba 2015) by torch's own fused step.
+
+    Its class would import torch's compiler first, which takes a second.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+        self.parameters = [p for group in groups for p in group["params"]]
+        self._peaks = [group["lr"] for group in groups]
+        self._sizes = [len(group["params"]) for group in groups]
+        self._means, self._squares = (
+            [torch.zeros_like(p) for p in self.parameters] for _ in range(2)
+        )
+        self._steps = [torch.zeros((), device=p.device) for p in self.parameters]
+
+    def step(self, grads: Sequence[Tensor], share: float) -> None:
+        """Move the parameters, at a share of the peak rates."""
+        begin = 0
+        for size, peak in zip(self._sizes, self._peaks, strict=True):
+            part = slice(begin, begin + size)
+            begin += size
+            with torch.no_grad():
+                adam(
+                    self.parameters[part],
+                    list(grads[part]),
+                    self._means[part],
+                    self._squares[part],
+                    [],
+                    self._steps[part],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=0.9,
+                    beta2=0.99,
+                    lr=peak * share,
+                    weight_decay=0.0,
+                    eps=1e-8,
+                    maximize=False,
+                )
+
+
+def _clipped(grads: Sequence[Tensor], most: float = 0.01) -> list[Tensor]:
     """Bound the gradient of each object: one bad step of a flow is hard to undo."""
-    grads = [p.grad for p in parameters if p.grad is not None]
     norm = torch.stack([g.flatten(1).square().sum(1) for g in grads]).sum(0).sqrt()
     share = (most / norm.clamp(min=1e-12)).clamp(max=1)
-    for g in grads:
-        g.mul_(share.view(-1, *(1,) * (g.ndim - 1)))
+    return [g * share.view(-1, *(1,) * (g.ndim - 1)) for g in grads]
 
 
 def _field(problem: Problem, frame: Whitening, points: int) -> _Field:

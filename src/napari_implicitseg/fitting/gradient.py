@@ -107,14 +107,8 @@ class GradientSolver:
             return len(shape.weights) == star_directions(len(self._grid.shape), plain=self._plain)
         if isinstance(shape, FreeShape):
             return len(shape.biases[0][0, 0]) == free_width(plain=self._plain)
-        if isinstance(shape, SymmetricShape):
-            return self._symmetric_as_wanted(shape)
-        return True
-
-    def _symmetric_as_wanted(self, shape: SymmetricShape) -> bool:
-        """Whether a symmetric shape has the group the config asks for."""
-        wanted = self._config.symmetry, self._config.order
-        return (shape.group, shape.order) == wanted
+        # The axes of a symmetry are found anew, and with them all that depends on them.
+        return False
 
     def solve(
         self, problems: Sequence[Problem], previous: Sequence[ImplicitShape | None]
@@ -127,6 +121,8 @@ class GradientSolver:
         losses : list of list of float
             Loss of every step, per object.
         """
+        if self._family == "symmetric":
+            previous = [None] * len(problems)
         shapes: list[ImplicitShape] = []
         losses: list[list[float]] = []
         for begin in range(0, len(problems), _BATCH):

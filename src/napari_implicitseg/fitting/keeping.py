@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_promise"]
 
+# Joining pieces may break a symmetry, and the other way round.
+_MOST_ROUNDS = 5
 _FIRST_SAMPLES, _MOST_SAMPLES = 64, 1 << 14
 
 
@@ -160,10 +162,18 @@ def _keep_symmetric(labels: LabelArray, item: Fitted, grid: Geometry) -> Certifi
     inner = tuple(slice(a, a + n) for a, n in zip(before, mask.shape, strict=True))
     padded = np.pad(mask, sides)
     full = mask
-    if isinstance(item.shape.base, ConnectedShape):
-        full = join_pieces(full, straight_link, blocked=(crop != 0) & ~mask).mask
+    blocked = (crop != 0) & ~mask
+    wanted: BoolArray | None = None
+    for _ in range(_MOST_ROUNDS):
+        before_round = full
+        if isinstance(item.shape.base, ConnectedShape):
+            # A speck goes once; what comes back as an image of something is none.
+            full = join_pieces(full, straight_link, blocked=blocked, wanted=wanted).mask
         padded[inner] = full
-    full = fill_images(padded, symmetry, spacing)[inner] & ((crop == 0) | mask)
+        full = fill_images(padded, symmetry, spacing)[inner] & ~blocked
+        if np.array_equal(full, before_round):
+            break
+        wanted = full
     crop[mask] = 0
     crop[full] = item.label
     padded[inner] = full

@@ -96,7 +96,7 @@ class Geometry:
         """Derive the box."""
         extent = box_extent(self.shape, self.spacing)
         object.__setattr__(self, "extent", extent)
-        object.__setattr__(self, "pitch", np.asarray(extent) / np.asarray(self.shape))
+        object.__setattr__(self, "pitch", np.asarray(extent) / np.maximum(self.shape, 1))
 
     def cell_centres(self, window: Window, chosen: NDArray[Any]) -> NDArray[np.float64]:
         """Shape coordinates of some of a window's cells, (N, D) in raster order.

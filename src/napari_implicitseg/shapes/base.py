@@ -33,7 +33,7 @@ _CHUNK = 1 << 18
 def box_extent(shape: Sequence[int], spacing: Sequence[float]) -> tuple[float, ...]:
     """Side lengths of an image box in shape coordinates; the longest is 1."""
     sides = np.asarray(shape, float) * np.asarray(spacing, float)
-    return tuple(float(s) for s in sides / sides.max())
+    return tuple(float(s) for s in sides / (sides.max() or 1.0))
 
 
 def grid_axes(

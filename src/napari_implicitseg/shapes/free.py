@@ -115,10 +115,11 @@ class FreeShape(ImplicitShape):
         return level.reshape(coords.shape[:-1])
 
     def lifted(self, by: float) -> Self:
-        """Return the set ``level <= by`` as a network: its last bias is less."""
+        """Return the set ``level <= by`` as a network: its last bias is less, its ball larger."""
         out = copy.deepcopy(self)
         with torch.no_grad():
             out.biases[-1].sub_(by)
+            out.bound.add_(by / _OUTSIDE_SLOPE)
         return out
 
     def description(self) -> dict[str, Any]:

@@ -25,6 +25,11 @@ __all__ = ["Symmetry", "asymmetric_voxels", "checked_spacing", "find_symmetry", 
 
 # Voxels mapped at once: bounds the memory of large masks.
 _MOST_FILLS = 8
+# So few voxels may be set apart by rounding alone: then axes are tried that differ by about a
+# share of a voxel.
+_FEW, _FEW_SHARE = 3, 0.002
+_TRIES = 60
+_NUDGE = 0.15
 _BLOCK = 2**18
 
 
@@ -287,9 +292,35 @@ def find_symmetry(
         centre, axes = best_axes(inside, size, kind, order)
     else:
         centre, axes = np.array(inside.shape) * size / 2, np.eye(inside.ndim)
-    return Symmetry(
-        kind=kind,
-        order=int(order),
-        centre=tuple(centre.tolist()),
-        axes=tuple(tuple(row) for row in axes.tolist()),
-    )
+    return _polished(inside, size, _symmetry(kind, order, centre, axes))
+
+
+def _symmetry(
+    kind: str, order: int, centre: NDArray[np.float64], axes: NDArray[np.float64]
+) -> Symmetry:
+    """Symmetry from arrays."""
+    rows = tuple(tuple(row) for row in axes.tolist())
+    return Symmetry(kind=kind, order=int(order), centre=tuple(centre.tolist()), axes=rows)
+
+
+def _polished(mask: BoolArray, size: NDArray[np.float64], found: Symmetry) -> Symmetry:
+    """Try axes close by for a last few voxels, which only rounding sets apart."""
+    best, lacking = found, asymmetric_voxels(mask, found, tuple(size.tolist()))
+    if not 0 < lacking <= max(_FEW, _FEW_SHARE * np.count_nonzero(mask)):
+        return found
+    rng = np.random.default_rng(0)
+    reach = float(np.linalg.norm(np.argwhere(mask).std(axis=0) * size)) + float(size.max())
+    ndim = mask.ndim
+    for _ in range(_TRIES):
+        turn = np.zeros((ndim, ndim))
+        turn[np.triu_indices(ndim, 1)] = rng.normal(size=ndim * (ndim - 1) // 2)
+        turn = (turn - turn.T) * (_NUDGE * size.min() / reach)
+        left, _, right = np.linalg.svd(np.array(best.axes) @ (np.eye(ndim) + turn))
+        centre = np.array(best.centre) + rng.normal(size=ndim) * _NUDGE * size
+        tried = _symmetry(found.kind, found.order, centre, left @ right)
+        count = asymmetric_voxels(mask, tried, tuple(size.tolist()))
+        if count < lacking:
+            best, lacking = tried, count
+        if not lacking:
+            break
+    return best
