@@ -55,6 +55,8 @@ def settle(
     ndarray of float32, shape (*S)
         ``(u + 1) / 2``.
     """
+    if probability.size < 2:
+        return probability
     from scipy import sparse
     from scipy.sparse.linalg import cg
 

@@ -93,7 +93,7 @@ class ImplicitShape(nn.Module, ABC):
 
     @abstractmethod
     def lifted(self, by: float) -> Self:
-        """Return the set ``level <= by`` as a shape of its own: less by `by` everywhere."""
+        """Return the set ``level <= by``, at least nearly, as a shape of its own."""
 
     @abstractmethod
     def description(self) -> dict[str, Any]:
