@@ -123,8 +123,8 @@ StepsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Gradient steps; polytopes take none. [default: 120 icnn and star, 300 connected, "
-        "200 symmetric and free]",
+        help="Gradient steps; polytopes take none. [default: 120 icnn and star, 360 connected, "
+        "200 symmetric and free; fewer for many objects]",
     ),
 ]
 Spacing = Annotated[

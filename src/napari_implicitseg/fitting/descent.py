@@ -16,6 +16,8 @@ import torch
 from scipy import ndimage
 from torch.optim.adam import adam
 
+from napari_implicitseg.fitting.points import padded, weigh_strokes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -34,11 +36,6 @@ _BLURS = (0.04, 0.015)
 _COLLAR = 0.03
 # Shares of the steps after which the next finer evidence is seen.
 _BLURRED = (0.16, 0.33)
-# Weight of a stroke point against a cell, the most all of them may weigh against the cells, and
-# the most of them at a step, in points of the step.
-_STROKE_WEIGHT = 8.0
-_STROKE_SHARE = 0.05
-_MOST_STROKES = 4
 
 
 class Model(Protocol):
@@ -106,13 +103,13 @@ class Pool:
         device: torch.device,
     ) -> None:
         fields = [_field(p, f, points) for p, f in zip(problems, frames, strict=True)]
-        self._coords = _padded([f.coords for f in fields], device)
-        self._targets = [_padded([f.targets[i] for f in fields], device) for i in range(3)]
-        self._weight = _padded([f.weight for f in fields], device)
-        self._near = _padded([f.near for f in fields], device)
+        self._coords = padded([f.coords for f in fields], device)
+        self._targets = [padded([f.targets[i] for f in fields], device) for i in range(3)]
+        self._weight = padded([f.weight for f in fields], device)
+        self._near = padded([f.near for f in fields], device)
         self._sizes = torch.tensor([[len(f.coords), len(f.near)] for f in fields], device=device)
         self._strokes = [
-            _padded(parts, device)
+            padded(parts, device)
             for parts in zip(*((f.strokes, f.own, f.mass) for f in fields), strict=True)
         ]
 
@@ -231,11 +228,7 @@ def _field(problem: Problem, frame: Whitening, points: int) -> _Field:
     every = np.arange(target.size)
     if not len(near):
         near = every
-    picked = np.linspace(0, len(problem.own) - 1, min(len(problem.own), points // _MOST_STROKES))
-    missed = np.flatnonzero(problem.boost > 1)[: points // _MOST_STROKES]
-    chosen = np.union1d(picked.astype(int), missed)
-    share = min(1.0, _STROKE_SHARE * points / max(len(chosen), 1))
-    mass = _STROKE_WEIGHT * max(float(weight.mean()), 1e-3) * share * problem.boost[chosen]
+    chosen, mass = weigh_strokes(problem, weight, points, points)
     return _Field(
         coords=frame(problem.grid.cell_centres(window, every)).astype(np.float32),
         targets=np.stack([*targets, target]).reshape(3, -1),
@@ -243,7 +236,7 @@ def _field(problem: Problem, frame: Whitening, points: int) -> _Field:
         near=near,
         strokes=frame(problem.strokes[chosen]).astype(np.float32),
         own=problem.own[chosen].astype(np.float32),
-        mass=mass.astype(np.float32),
+        mass=mass,
     )
 
 
@@ -256,12 +249,3 @@ def _blurred(
         for a in (target * weight, weight + np.float32(1e-6))
     )
     return np.asarray(total / count, np.float32)
-
-
-def _padded(parts: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
-    """Stack arrays of different lengths; what is lacking is 0."""
-    longest = max(len(p) for p in parts)
-    out = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
-    for row, part in zip(out, parts, strict=True):
-        row[: len(part)] = part
-    return torch.from_numpy(out).to(device)

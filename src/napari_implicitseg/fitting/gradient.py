@@ -12,6 +12,7 @@ from scipy import ndimage
 from napari_implicitseg.fitting.descent import Pool, Schedule, descend
 from napari_implicitseg.fitting.free_model import FreeModel, free_width
 from napari_implicitseg.fitting.models import FlowModel, flow_sizes, has_flow
+from napari_implicitseg.fitting.parts import closed_depth
 from napari_implicitseg.fitting.points import Whitening, torch_threads
 from napari_implicitseg.fitting.problem import Effort
 from napari_implicitseg.fitting.star_model import StarModel, star_directions
@@ -172,7 +173,7 @@ class GradientSolver:
 
     def _frame(self, problem: Problem, previous: ImplicitShape | None) -> Whitening:
         """Return the map to the coordinates a model works in."""
-        if previous is not None and self._family != "symmetric":
+        if previous is not None:
             return Whitening.of_shape(previous)
         if self._family == "connected":
             low = np.asarray(problem.window.start) * self._grid.pitch
@@ -204,7 +205,5 @@ class GradientSolver:
         """Find the point of an object furthest from its outside, where a fit starts."""
         core = ndimage.binary_fill_holes(problem.core)
         pitch = (self._grid.pitch * problem.window.step).tolist()
-        depth = ndimage.distance_transform_edt(np.pad(core, 1), sampling=pitch)
-        depth = depth[(slice(1, -1),) * core.ndim]
-        at = np.array([int(depth.argmax())])
+        at = np.array([int(closed_depth(core, pitch).argmax())])
         return np.asarray(frame(self._grid.cell_centres(problem.window, at))[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_implicitseg.fitting.problem import background_sides
 from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
 from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.joining import join_pieces, straight_link
@@ -149,11 +150,7 @@ def _keep_symmetric(labels: LabelArray, item: Fitted, grid: Geometry) -> Certifi
     crop = labels[window.slices]
     mask = crop == item.label
     assert isinstance(item.shape, SymmetricShape)
-    # Beyond the window there is background, but beyond the image nobody knows.
-    sides = [
-        (0 if a == 0 else n // 2, 0 if b == size else n // 2)
-        for a, b, size, n in zip(window.start, window.stop, grid.shape, mask.shape, strict=True)
-    ]
+    sides = background_sides(window, grid, [n // 2 for n in mask.shape])
     before = np.array([side for side, _ in sides])
     symmetry = item.shape.symmetry(1.0)
     moved = np.asarray(symmetry.centre) - (np.asarray(window.start) - before) * grid.pitch

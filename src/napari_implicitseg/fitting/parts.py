@@ -13,11 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["at_level", "own_part", "stroke_component"]
+__all__ = ["at_level", "closed_depth", "own_part", "stroke_component"]
 
 # A neck narrower than this share of the object's inscribed radius is a cut.
 NECK = 0.75
@@ -78,6 +80,12 @@ def own_part(component: BoolArray, cells: NDArray[np.int64], pitch: tuple[float,
     own = np.zeros(count + 1, bool)
     own[parts[tuple(cells.T)]] = True
     return np.asarray(component & own[parts]) | _at(cells, component.shape)
+
+
+def closed_depth(mask: BoolArray, pitch: Sequence[float] | None = None) -> NDArray[np.float64]:
+    """Distance of inside voxels to the outside; beyond the border of the array is outside."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=pitch)
+    return np.asarray(depth[(slice(1, -1),) * mask.ndim])
 
 
 def _depth(mask: BoolArray, pitch: tuple[float, ...]) -> NDArray[np.float64]:

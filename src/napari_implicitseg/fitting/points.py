@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from napari_implicitseg.fitting.problem import Cells, Problem
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["PointBatch", "Points", "Whitening", "gather", "torch_threads"]
+__all__ = [
+    "PointBatch",
+    "Points",
+    "Whitening",
+    "gather",
+    "padded",
+    "torch_threads",
+    "weigh_strokes",
+]
 
 # Below this many numbers per step OpenMP threads cost more than they bring.
 _SERIAL_SIZE = 4_000_000
@@ -110,20 +118,54 @@ def gather(
     index = (np.arange(int(count / thin)) * thin).astype(np.int64)
     if chosen is not None:
         index = chosen[index]
-    strokes = len(problem.own)
-    picked = np.linspace(0, strokes - 1, min(strokes, most // 4)).astype(int)
-    # Strokes that an earlier fit missed are all kept.
-    picked = np.union1d(picked, np.flatnonzero(problem.boost > 1)[: most // 4])
     weight = cells.weight[index]
-    each = max(float(weight.mean()) if weight.size else 0.0, 1e-3)
-    share = min(1.0, _STROKE_SHARE * max(len(index), 1) / max(len(picked), 1))
-    mass = _STROKE_WEIGHT * each * share * problem.boost[picked]
+    picked, mass = weigh_strokes(problem, weight, most, max(len(index), 1))
     centres = problem.grid.cell_centres(cells.window, index)
     return Points(
         problem.whitening(np.concatenate([centres, problem.strokes[picked]])),
         np.concatenate([cells.target[index], problem.own[picked]]),
-        np.concatenate([weight, mass.astype(np.float32)]),
+        np.concatenate([weight, mass]),
     )
+
+
+def weigh_strokes(
+    problem: Problem, weight: NDArray[np.float32], most: int, points: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Pick stroke voxels of a problem, and say what each weighs.
+
+    Parameters
+    ----------
+    problem : Problem
+    weight : ndarray of float32
+        That of the cells they are set against.
+    most : int
+        Points there may be; strokes are at most a quarter.
+    points : int
+        Cells they are drawn with: all strokes together weigh at most a share of them.
+
+    Returns
+    -------
+    picked : ndarray of int64, shape (K,)
+        Rows of `problem.voxels`.
+    mass : ndarray of float32, shape (K,)
+    """
+    strokes = len(problem.own)
+    picked = np.linspace(0, strokes - 1, min(strokes, most // 4)).astype(int)
+    # Strokes that an earlier fit missed are all kept.
+    picked = np.union1d(picked, np.flatnonzero(problem.boost > 1)[: most // 4])
+    each = max(float(weight.mean()) if weight.size else 0.0, 1e-3)
+    share = min(1.0, _STROKE_SHARE * points / max(len(picked), 1))
+    mass = _STROKE_WEIGHT * each * share * problem.boost[picked]
+    return picked, mass.astype(np.float32)
+
+
+def padded(parts: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
+    """Stack arrays of different lengths; what is lacking is 0."""
+    longest = max(len(p) for p in parts)
+    out = np.zeros((len(parts), longest, *parts[0].shape[1:]), parts[0].dtype)
+    for row, part in zip(out, parts, strict=True):
+        row[: len(part)] = part
+    return torch.from_numpy(out).to(device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +189,6 @@ class PointBatch:
     @classmethod
     def pack(cls, points: Sequence[Points], device: torch.device) -> PointBatch:
         """Pad per-object points to one length and move them to a device."""
-        longest = max(len(p.coords) for p in points)
-        coords = np.zeros((len(points), longest, points[0].coords.shape[1]), np.float32)
-        target = np.zeros((len(points), longest), np.float32)
-        weight = np.zeros((len(points), longest), np.float32)
-        for i, p in enumerate(points):
-            coords[i, : len(p.coords)] = p.coords
-            target[i, : len(p.coords)] = p.target
-            weight[i, : len(p.coords)] = p.weight / max(float(p.weight.sum()), 1e-9)
-        return cls(*(torch.from_numpy(a).to(device) for a in (coords, target, weight)))
+        weights = [p.weight / max(float(p.weight.sum()), 1e-9) for p in points]
+        columns = [p.coords for p in points], [p.target for p in points], weights
+        return cls(*(padded([a.astype(np.float32) for a in c], device) for c in columns))

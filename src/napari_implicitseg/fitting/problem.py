@@ -13,6 +13,8 @@ from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.shapes.base import box_extent
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
@@ -26,6 +28,7 @@ __all__ = [
     "Geometry",
     "Look",
     "Problem",
+    "background_sides",
     "pose",
     "touches_border",
     "window_around",
@@ -242,6 +245,22 @@ def touches_border(mask: BoolArray, window: Window, grid: Geometry) -> bool:
         if (first and start > 0) or (last and stop < size):
             return True
     return False
+
+
+def background_sides(window: Window, grid: Geometry, width: Sequence[int]) -> list[tuple[int, int]]:
+    """How far to pad a window with background, per axis: not beyond the image, where nobody knows.
+
+    Parameters
+    ----------
+    window : Window
+    grid : Geometry
+    width : sequence of int
+        Padding of a side that lies within the image.
+    """
+    return [
+        (0 if first == 0 else n, 0 if last == size else n)
+        for first, last, size, n in zip(window.start, window.stop, grid.shape, width, strict=True)
+    ]
 
 
 def pose(

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from napari_implicitseg.block_means import finite_mean
 from napari_implicitseg.features import Window, window_step
+from napari_implicitseg.fitting.parts import closed_depth
 from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.fitting.problem import Cells, Problem
 from napari_implicitseg.shapes.certificate import crop_box, digital_hull
@@ -112,16 +113,17 @@ def pose_mask(
     crop = values[window.slices]
     share = crop.astype(np.float32) if crop.dtype.kind == "f" else crop == found.label
     coarse, finer = (_mean(share, w.step) for w in (window, fine))
-    pieces = _parts(finer > 0.5, finer.shape, fine)
-    whole = pieces.mask[_cells_of_finer(window, fine)]
+    pieces = _parts(finer > 0.5, fine)
+    middles = fine.cells_of(window)
+    whole = pieces.mask[middles]
     if not whole.any():
         whole = coarse >= coarse.max()
     empty = np.zeros((0, len(grid.shape)), np.int64)
     problem = Problem(
         label=found.label,
         grid=grid,
-        cells=_cells(window, coarse, pieces, whole, convex=convex),
-        fine=_cells(fine, finer, pieces, pieces.mask, convex=convex),
+        cells=_cells(window, coarse, whole, pieces.between[middles], convex=convex),
+        fine=_cells(fine, finer, pieces.mask, pieces.between, convex=convex),
         level=0.0,
         probability=finer,
         core=whole,
@@ -145,9 +147,9 @@ class _Pieces:
     apart: bool
 
 
-def _parts(mask: BoolArray, shape: tuple[int, ...], window: Window) -> _Pieces:
+def _parts(mask: BoolArray, window: Window) -> _Pieces:
     """Tell the parts of an object from spurious pieces."""
-    none = np.zeros(shape, bool)
+    none = np.zeros(mask.shape, bool)
     labels, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
     if count < 2:
         return _Pieces(mask, none, False)
@@ -168,8 +170,7 @@ def _parts(mask: BoolArray, shape: tuple[int, ...], window: Window) -> _Pieces:
 
 def _opened(mask: BoolArray, pitch: tuple[int, ...]) -> BoolArray:
     """Keep what a ball within the mask reaches; its radius is a share of the largest one's."""
-    depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=pitch)
-    depth = depth[(slice(1, -1),) * mask.ndim]
+    depth = closed_depth(mask, pitch)
     radius = _BALL * float(depth.max())
     return np.asarray(
         mask & (ndimage.distance_transform_edt(depth < radius, sampling=pitch) < radius)
@@ -182,17 +183,13 @@ def _mean(share: NDArray[Any], step: tuple[int, ...]) -> NDArray[np.float32]:
     return np.asarray(mean[0], np.float32)
 
 
-def _cells_of_finer(window: Window, fine: Window) -> tuple[NDArray[np.int64], ...]:
-    """Index of the fine cell at the middle of each coarse one."""
-    axes = []
-    for axis, (step, count) in enumerate(zip(fine.step, fine.shape, strict=True)):
-        at = (window.centres(axis) - fine.start[axis]).astype(np.int64) // step
-        axes.append(np.minimum(at, count - 1))
-    return np.ix_(*axes)
-
-
 def _cells(
-    window: Window, share: NDArray[np.float32], pieces: _Pieces, parts: BoolArray, *, convex: bool
+    window: Window,
+    share: NDArray[np.float32],
+    parts: BoolArray,
+    between: BoolArray,
+    *,
+    convex: bool,
 ) -> Cells:
     """Targets and weights: spurious pieces say nothing, nor what lies between far pieces."""
     target = share > 0.5
@@ -203,15 +200,5 @@ def _cells(
         body = _opened(target, window.step)
         weight[target & ~body] *= _ATTACHED_WEIGHT
         weight[digital_hull(body) & ~target] *= _LOST_WEIGHT
-    if convex and pieces.apart:
-        between = pieces.between
-        if between.shape != target.shape:
-            between = ndimage.zoom(
-                between,
-                np.divide(target.shape, between.shape),
-                order=0,
-                grid_mode=True,
-                mode="nearest",
-            )
         weight[between] = 0
     return Cells(window, target.reshape(-1), weight.reshape(-1))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from napari_implicitseg.fitting.parts import at_level, own_part, stroke_component
+from napari_implicitseg.fitting.parts import at_level, closed_depth, own_part, stroke_component
 from napari_implicitseg.fitting.problem import touches_border, window_around
 from napari_implicitseg.shapes.certificate import crop_box, digital_hull
 
@@ -173,4 +173,4 @@ def _leaves_a_body(clump: BoolArray, part: BoolArray) -> bool:
 
 def _depth(mask: BoolArray) -> float:
     """Radius of the inscribed ball, in cells."""
-    return float(ndimage.distance_transform_edt(np.pad(mask, 1)).max())
+    return float(closed_depth(mask).max())

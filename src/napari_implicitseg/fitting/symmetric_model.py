@@ -11,6 +11,7 @@ from torch import nn
 from napari_implicitseg.fitting.free_model import FreeModel
 from napari_implicitseg.fitting.models import BatchModel, FlowModel, PlanesModel
 from napari_implicitseg.fitting.points import Whitening
+from napari_implicitseg.fitting.problem import background_sides
 from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.shapes.symmetric import SymmetricShape, fold, group_elements
 from napari_implicitseg.shapes.symmetries import find_symmetry
@@ -181,13 +182,7 @@ def _found(problem: Problem, config: FitConfig) -> tuple[np.ndarray, np.ndarray]
     window = problem.window
     target = problem.cells.target.reshape(window.shape) & problem.core
     mask = target if target.any() else problem.core
-    # Beyond the window there is background, but beyond the image nobody knows.
-    sides = [
-        (0 if first == 0 else n, 0 if last == size else n)
-        for first, last, size, n in zip(
-            window.start, window.stop, problem.grid.shape, mask.shape, strict=True
-        )
-    ]
+    sides = background_sides(window, problem.grid, mask.shape)
     mask = np.pad(mask, sides)
     spacing = problem.grid.pitch * window.step
     found = find_symmetry(mask, tuple(spacing.tolist()), kind=config.symmetry, order=config.order)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["ImplicitShape", "box_extent", "grid_axes", "tensors_under"]
+__all__ = ["FramedShape", "ImplicitShape", "box_extent", "grid_axes", "tensors_under"]
 
 _CHUNK = 1 << 18
 
@@ -150,3 +150,28 @@ class ImplicitShape(nn.Module, ABC):
                 f"The shape has {self.ndim} axes but the grid has {len(shape)} and the region "
                 f"{given}. Give one number and one slice per axis."
             )
+
+
+class FramedShape(ImplicitShape):
+    """A shape given in coordinates of its own: ``y = whiten @ (x - centre)``.
+
+    Parameters
+    ----------
+    whiten : Tensor, shape (D, D)
+        Linear part of the fixed map.
+    centre : Tensor, shape (D,)
+        Point the fixed map takes to 0, in shape coordinates.
+    extent : sequence of float
+        Side lengths of the image box.
+    """
+
+    def __init__(self, whiten: Tensor, centre: Tensor, *, extent: Sequence[float]) -> None:
+        super().__init__(extent)
+        self.whiten: Tensor
+        self.register_buffer("whiten", whiten.double())
+        self.centre: Tensor
+        self.register_buffer("centre", centre.double())
+
+    def whitened(self, coords: Tensor) -> Tensor:
+        """Map points (..., D) to the shape's own coordinates."""
+        return (coords.to(self.whiten) - self.centre) @ self.whiten.T

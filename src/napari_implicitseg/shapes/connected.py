@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_implicitseg.shapes.base import ImplicitShape, tensors_under
+from napari_implicitseg.shapes.base import FramedShape, tensors_under
 from napari_implicitseg.shapes.flow import build_flow
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["ConnectedShape"]
 _OUTSIDE_SLOPE = 100.0
 
 
-class ConnectedShape(ImplicitShape):
+class ConnectedShape(FramedShape):
     """A convex set bent by a flow on a box: path-connected.
 
     ``level(x) = head.level(flow(y))`` with ``y = whiten @ (x - centre)``, the
@@ -54,13 +54,9 @@ class ConnectedShape(ImplicitShape):
     def __init__(
         self, flow: Flow, head: Polytope, low: Tensor, high: Tensor, *, extent: Sequence[float]
     ) -> None:
-        super().__init__(extent)
+        super().__init__(torch.diag(1 / (high - low).double()), low, extent=extent)
         self.flow = flow.double()
         self.head = head
-        self.centre: Tensor
-        self.register_buffer("centre", low.double())
-        self.whiten: Tensor
-        self.register_buffer("whiten", torch.diag(1 / (high - low).double()))
 
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...); see the class."""

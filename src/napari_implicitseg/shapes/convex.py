@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_implicitseg.shapes.base import ImplicitShape, grid_axes
+from napari_implicitseg.shapes.base import FramedShape, grid_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ __all__ = ["ConvexNetwork", "Polytope"]
 _TILE_EXPONENT = 300.0
 
 
-class Polytope(ImplicitShape):
+class Polytope(FramedShape):
     """Log-sum-exp of planes: a convex polytope with rounded edges.
 
     ``level(x) = sharpness * log(sum_i exp(kappa * (n_i . y - h_i))) / kappa`` with
@@ -71,19 +71,15 @@ class Polytope(ImplicitShape):
         sharpness: float,
         extent: Sequence[float],
     ) -> None:
-        super().__init__(extent)
+        super().__init__(whiten, centre, extent=extent)
         self.normals = nn.Parameter(normals.double())
         self.offsets = nn.Parameter(offsets.double())
-        self.whiten: Tensor
-        self.register_buffer("whiten", whiten.double())
-        self.centre: Tensor
-        self.register_buffer("centre", centre.double())
         self.kappa = float(kappa)
         self.sharpness = float(sharpness)
 
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...); see the class."""
-        whitened = (coords.to(self.whiten) - self.centre) @ self.whiten.T
+        whitened = self.whitened(coords)
         planes = whitened @ self.normals.T - self.offsets
         return self.sharpness / self.kappa * torch.logsumexp(self.kappa * planes, dim=-1)
 
@@ -171,7 +167,7 @@ def _fill_tile(
     out[:] = lines.reshape(out.shape)
 
 
-class ConvexNetwork(ImplicitShape):
+class ConvexNetwork(FramedShape):
     """Input-convex network: ``z_{i+1} = relu(Wz_i z_i + Wx_i x + b_i)``, ``Wz >= 0``.
 
     The last layer is linear. Negative entries of ``Wz`` are clamped to 0 on
@@ -205,18 +201,14 @@ class ConvexNetwork(ImplicitShape):
         *,
         extent: Sequence[float],
     ) -> None:
-        super().__init__(extent)
+        super().__init__(whiten, centre, extent=extent)
         self.hidden = nn.ParameterList([nn.Parameter(w.double()) for w in hidden])
         self.skip = nn.ParameterList([nn.Parameter(w.double()) for w in skip])
         self.bias = nn.ParameterList([nn.Parameter(b.double()) for b in bias])
-        self.whiten: Tensor
-        self.register_buffer("whiten", whiten.double())
-        self.centre: Tensor
-        self.register_buffer("centre", centre.double())
 
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...); see the class."""
-        x = (coords.to(self.whiten) - self.centre) @ self.whiten.T
+        x = self.whitened(coords)
         z = torch.relu(nn.functional.linear(x, self.skip[0], self.bias[0]))
         last = len(self.hidden) - 1
         for i, weight in enumerate(self.hidden):

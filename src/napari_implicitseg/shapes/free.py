@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from napari_implicitseg.shapes.base import ImplicitShape
+from napari_implicitseg.shapes.base import FramedShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def free_level(
     return torch.maximum(hidden[..., 0], beyond)
 
 
-class FreeShape(ImplicitShape):
+class FreeShape(FramedShape):
     """A coordinate network on Fourier features of whitened coordinates.
 
     Parameters
@@ -93,21 +93,17 @@ class FreeShape(ImplicitShape):
         *,
         extent: Sequence[float],
     ) -> None:
-        super().__init__(extent)
+        super().__init__(whiten, centre, extent=extent)
         self.bound: Tensor
         self.register_buffer("bound", bound.double())
         self.frequencies: Tensor
         self.register_buffer("frequencies", frequencies.double())
         self.weights = nn.ParameterList([nn.Parameter(w.double()) for w in weights])
         self.biases = nn.ParameterList([nn.Parameter(b.double()) for b in biases])
-        self.whiten: Tensor
-        self.register_buffer("whiten", whiten.double())
-        self.centre: Tensor
-        self.register_buffer("centre", centre.double())
 
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...)."""
-        whitened = (coords.to(self.whiten) - self.centre) @ self.whiten.T
+        whitened = self.whitened(coords)
         flat = whitened.reshape(1, -1, self.ndim)
         level = free_level(
             flat, self.bound, self.frequencies, list(self.weights), list(self.biases)

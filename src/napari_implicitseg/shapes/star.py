@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from napari_implicitseg.shapes.base import ImplicitShape
+from napari_implicitseg.shapes.base import FramedShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def star_level(
     return level
 
 
-class StarShape(ImplicitShape):
+class StarShape(FramedShape):
     """A set that is star-shaped about its heart.
 
     ``level(x) = sharpness * (|y - heart| - radius(direction of y - heart))``
@@ -91,15 +91,11 @@ class StarShape(ImplicitShape):
         sharpness: float,
         extent: Sequence[float],
     ) -> None:
-        super().__init__(extent)
+        super().__init__(whiten, centre, extent=extent)
         self.heart = nn.Parameter(heart.double())
         self.weights = nn.Parameter(weights.double())
         self.directions: Tensor
         self.register_buffer("directions", directions.double())
-        self.whiten: Tensor
-        self.register_buffer("whiten", whiten.double())
-        self.centre: Tensor
-        self.register_buffer("centre", centre.double())
         self.kappa = float(kappa)
         self.sharpness = float(sharpness)
 
@@ -111,7 +107,7 @@ class StarShape(ImplicitShape):
 
     def level(self, coords: Tensor, /) -> Tensor:
         """Level of points (..., D), shape (...); see the class."""
-        whitened = (coords.to(self.whiten) - self.centre) @ self.whiten.T
+        whitened = self.whitened(coords)
         level = star_level(
             whitened.reshape(1, -1, self.ndim),
             self.heart[None],

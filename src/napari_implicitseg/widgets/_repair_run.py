@@ -52,7 +52,7 @@ class RepairRow:
     before, after : int
         Voxels of its mask.
     agreement : float
-        Intersection over union of the two masks; over slices, the mean.
+        Intersection over union of the two masks.
     certificate : Certificate or None
     unchanged : bool
         Whether it was too small for any shape.

@@ -22,7 +22,7 @@ _TIPS = (
     "Id of the object.",
     "Voxels of the mask as it is.",
     "Voxels of the repaired mask.",
-    "Intersection over union of the mask before and after: 1 is unchanged. Of slices, the mean.",
+    "Intersection over union of the mask before and after: 1 is unchanged.",
     "Whether the repaired mask has the shape it promises, checked on its voxels.",
 )
 _IOU, _GUARANTEE = 3, 4
