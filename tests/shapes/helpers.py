@@ -32,13 +32,12 @@ def like_fits(g: torch.Generator, ndim: int, strength: float = 1.0) -> LatticeFl
     """One lattice flow whose logits are as strong as, or so many times stronger than, of fits."""
     return LatticeFlow(
         [
-            [
-                strength
-                * deviation
-                * torch.randn((1, *(n,) * (ndim - 1), n - 1), generator=g, dtype=torch.float64)
-                for n, deviation in FITTED[ndim].items()
-            ]
-            for _ in range(LAYERS[ndim])
+            strength
+            * deviation
+            * torch.randn(
+                (1, LAYERS[ndim], *(n,) * (ndim - 1), n - 1), generator=g, dtype=torch.float64
+            )
+            for n, deviation in FITTED[ndim].items()
         ]
     )
 

@@ -20,14 +20,14 @@ STRONG = 2.0
 def lattice(seed, ndim, *, count=1, strength=STRONG, layers=None, sizes=None):
     """Lattice flows of normal logits."""
     g = torch.Generator().manual_seed(seed)
+    depth = layers or LAYERS[ndim]
     return LatticeFlow(
         [
-            [
-                strength
-                * torch.randn((count, *(n,) * (ndim - 1), n - 1), generator=g, dtype=torch.float64)
-                for n in sizes or SIZES[ndim]
-            ]
-            for _ in range(layers or LAYERS[ndim])
+            strength
+            * torch.randn(
+                (count, depth, *(n,) * (ndim - 1), n - 1), generator=g, dtype=torch.float64
+            )
+            for n in sizes or SIZES[ndim]
         ]
     )
 
@@ -139,8 +139,8 @@ def test_the_jacobian_of_the_inverse_undoes_that_of_the_flow():
 def test_each_layer_rises_along_its_own_axis_and_keeps_the_others(ndim, axis):
     g = torch.Generator().manual_seed(axis)
     table = STRONG * torch.randn((1, *(9,) * (ndim - 1), 8), generator=g, dtype=torch.float64)
-    flat = [torch.zeros_like(table)]
-    flow = LatticeFlow([[table] if layer == axis else flat for layer in range(ndim)])
+    flat = torch.zeros_like(table)
+    flow = LatticeFlow([torch.stack([table if a == axis else flat for a in range(ndim)], 1)])
     lines = torch.rand((40, 1, ndim), generator=g, dtype=torch.float64).expand(-1, 101, -1).clone()
     lines[..., axis] = torch.linspace(0, 1, 101, dtype=torch.float64)
     with torch.no_grad():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.widgets._repair_run import among, parse_ids
+from napari_implicitseg.widgets._repair_run import parse_ids
 
 from .helpers import damaged, iou, press_preview, repair_preview
 
@@ -34,15 +34,6 @@ def test_selected_and_listed_ids_are_repaired_alone(previewed, qtbot):
 )
 def test_lists_of_ids_are_read(text, ids):
     assert parse_ids(text) == ids
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.int64, bool])
-@pytest.mark.parametrize("ids", [[], [1], [3, 5, 200, 70_000]])
-def test_voxels_of_some_ids_are_found(dtype, ids):
-    labels = np.array([[0, 1, 2], [3, 5, 200]]).astype(dtype)
-    assert np.array_equal(among(labels, ids), np.isin(labels, ids))
-    large = np.array([0, 5, 2**32 - 1], np.uint32)
-    assert np.array_equal(among(large, ids), np.isin(large, ids))
 
 
 @pytest.mark.parametrize("text", ["", " , ", "two", "2, x", "0", "9-5", "-3", "1.5"])

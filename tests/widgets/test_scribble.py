@@ -308,7 +308,7 @@ def test_of_many_quick_strokes_the_last_one_wins(painted, qtbot):
     viewer, widget, truth = painted()
     layer = widget.scribbles_box.layer
     shown = []
-    widget.session.fitted.connect(shown.append)
+    widget.session.shown.connect(shown.append)
     widget.next_button.click()
     for column in range(84, 100, 2):
         drag(layer, (46, column), (46, column + 2))

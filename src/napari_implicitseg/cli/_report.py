@@ -6,27 +6,22 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_implicitseg.cli._run import warn
 from napari_implicitseg.errors import FileError
+from napari_implicitseg.ids import count_voxels
 from napari_implicitseg.volumes import unit_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from napari_implicitseg.results import FitResult
     from napari_implicitseg.volumes import Grid
 
-__all__ = ["count_voxels", "make", "make_repair", "show"]
+__all__ = ["make", "make_repair", "show"]
 
 # A terminal is not the place for hundreds of lines.
 _MANY, _WORST = 50, 20
 _MOST_WARNINGS = 20
-# Ids up to this are counted in a table.
-_LOW_ID = 1 << 20
 _POWERS = {1: "", 2: "²", 3: "³"}
 
 
@@ -133,31 +128,6 @@ def make_repair(
         "unchanged": [int(label) for label in report.unchanged],
         "warnings": [*warnings, *report.warnings],
     }
-
-
-def count_voxels(labels: NDArray[Any]) -> dict[int, int]:
-    """Count the voxels of each object; those of a probability map over a half are object 1.
-
-    Slab by slab: a sorted copy of a volume would take several times its memory.
-    """
-    if labels.dtype.kind == "f":
-        inside = int(np.count_nonzero(labels > 0.5))
-        return {1: inside} if inside else {}
-    counts: dict[int, int] = {}
-    if labels.size and int(labels.max()) <= _LOW_ID:
-        table = np.zeros(int(labels.max()) + 1, np.int64)
-        for slab in labels:
-            here = np.bincount(slab.ravel())
-            table[: len(here)] += here
-        counts = {int(k): int(table[k]) for k in np.flatnonzero(table)}
-    else:
-        for slab in labels:
-            for k, n in zip(
-                *(v.tolist() for v in np.unique(slab, return_counts=True)), strict=True
-            ):
-                counts[k] = counts.get(k, 0) + n
-    counts.pop(0, None)
-    return counts
 
 
 def show(report: Mapping[str, Any], *, as_json: bool) -> None:

@@ -107,10 +107,11 @@ def repair(
         )
         outputs.check_names()
         from napari_implicitseg.cli import _inputs, _report
+        from napari_implicitseg.ids import count_voxels
 
         data = _inputs.read_objects(labels, level=level, time=time)
         grid = _inputs.corrected_grid(data.grid, spacing, unit, dropped=data.dropped)
-        before = _report.count_voxels(data.values)
+        before = count_voxels(data.values)
         outputs.check_content(grid, lambda: max(before, default=0))
         result = _project(
             data.values, grid, shape=shape.value, ids=ids, seed=seed, device=device, config=config

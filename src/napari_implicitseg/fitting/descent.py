@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 from scipy import ndimage
-from torch.optim.adam import adam
 
+from napari_implicitseg.fitting.adam import Adam
 from napari_implicitseg.fitting.points import padded, weigh_strokes
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def descend(
     check: Callable[[], None],
 ) -> list[list[float]]:
     """Fit a model in place; returns the loss of every step, per object."""
-    groups = model.groups()
-    optimiser = _Adam(groups)
+    optimiser = Adam(model.groups(), beta2=0.99)
     low, high = (math.log(s) for s in schedule.sharpness)
     history = []
     for step in range(int(schedule.begin * schedule.steps), schedule.steps):
@@ -166,46 +165,6 @@ def _rate(done: float) -> float:
     if done < rise:
         return 0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * done / rise))
     return 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
-
-
-class _Adam:
-    """Adam (Kingma and Ba 2015) by torch's own fused step.
-
-    Its class would import torch's compiler first, which takes a second.
-    """
-
-    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
-        self.parameters = [p for group in groups for p in group["params"]]
-        self._peaks = [group["lr"] for group in groups]
-        self._sizes = [len(group["params"]) for group in groups]
-        self._means, self._squares = (
-            [torch.zeros_like(p) for p in self.parameters] for _ in range(2)
-        )
-        self._steps = [torch.zeros((), device=p.device) for p in self.parameters]
-
-    def step(self, grads: Sequence[Tensor], share: float) -> None:
-        """Move the parameters, at a share of the peak rates."""
-        begin = 0
-        for size, peak in zip(self._sizes, self._peaks, strict=True):
-            part = slice(begin, begin + size)
-            begin += size
-            with torch.no_grad():
-                adam(
-                    self.parameters[part],
-                    list(grads[part]),
-                    self._means[part],
-                    self._squares[part],
-                    [],
-                    self._steps[part],
-                    fused=True,
-                    amsgrad=False,
-                    beta1=0.9,
-                    beta2=0.99,
-                    lr=peak * share,
-                    weight_decay=0.0,
-                    eps=1e-8,
-                    maximize=False,
-                )
 
 
 def _clipped(grads: Sequence[Tensor], most: float = 0.01) -> list[Tensor]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GradientSolver"]
 
-_STEPS = {"connected": 360, "star": 120, "symmetric": 200, "free": 200}
+_STEPS = {"connected": 480, "star": 120, "symmetric": 200, "free": 200}
 # Many small objects show less detail: their models are smaller, and found sooner.
 _PLAIN_EFFORT = 0.5
 _PLAIN_STEPS = {"connected": 140, "star": 80, "symmetric": 120, "free": 120}

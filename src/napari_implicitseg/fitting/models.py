@@ -52,9 +52,7 @@ def has_flow(shape: ConnectedShape, kind: str, sizes: tuple[int, tuple[int, ...]
     """Whether a shape has a flow of a kind and, if it is a lattice flow, of these sizes."""
     if shape.flow.kind != kind or not isinstance(shape.flow, LatticeFlow):
         return shape.flow.kind == kind
-    layers, nodes = sizes
-    levels = tuple(table.shape[1] for table in list(shape.flow.logits)[: shape.flow.levels])
-    return levels == nodes and len(shape.flow.logits) == layers * len(nodes)
+    return (shape.flow.layers, shape.flow.sizes) == sizes
 
 
 class BatchModel(nn.Module, ABC):
@@ -229,10 +227,9 @@ class FlowModel(BatchModel):
     def groups(self) -> list[dict[str, Any]]:
         """Parameters and their peak rates."""
         if isinstance(self.flow, LatticeFlow):
-            levels = self.flow.levels
             flow = [
-                {"params": list(self.flow.logits)[k::levels], "lr": 0.03 * _FINE_RATE**k}
-                for k in range(levels)
+                {"params": [lattice], "lr": 0.03 * _FINE_RATE**k}
+                for k, lattice in enumerate(self.flow.logits)
             ]
         else:
             flow = [{"params": list(self.flow.parameters()), "lr": 0.003}]

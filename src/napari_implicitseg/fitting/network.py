@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_implicitseg.fitting.adam import Adam
 from napari_implicitseg.fitting.planes import spread_directions
 from napari_implicitseg.fitting.points import PointBatch, gather, torch_threads
 from napari_implicitseg.shapes.convex import ConvexNetwork
@@ -154,22 +155,19 @@ class NetworkSolver:
     ) -> list[list[float]]:
         """Run the schedule from the share `begin` on; returns losses per object."""
         parameters = [t for parts in weights.values() for t in parts]
-        optimiser = torch.optim.Adam(parameters, lr=self._config.learning_rate)
+        optimiser = Adam([{"params": parameters, "lr": self._config.learning_rate}])
         low, high = math.log(soft), math.log(_SHARPNESS[1])
         first = int(begin * self._steps)
         history = []
         for step in range(first, self._steps):
             self._check()
             done = step / self._steps
-            for group in optimiser.param_groups:
-                group["lr"] = self._config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             with torch.enable_grad():
                 sharpness = math.exp(low + (high - low) * done)
                 inside = torch.sigmoid(-sharpness * _level(weights, points.coords))
                 loss = (points.weight * (inside - points.target) ** 2).sum(-1)
-                optimiser.zero_grad()
-                torch.autograd.backward(loss.sum())
-            optimiser.step()
+                grads = torch.autograd.grad(loss.sum(), parameters)
+            optimiser.step(grads, 0.5 * (1 + math.cos(math.pi * done)))
             _clamp(weights)
             history.append(loss.detach())
         return torch.stack(history, dim=1).tolist()

@@ -78,19 +78,16 @@ class LatticeFlow(Flow):
 
     Parameters
     ----------
-    logits : sequence of sequence of Tensor
-        Per layer and lattice of n nodes a side: shape (B, n, ..., n, n - 1)
-        with D - 1 times n; the last axis is the bent one.
+    logits : sequence of Tensor
+        Of each lattice of n nodes a side: shape (B, L, n, ..., n, n - 1) with
+        L layers and D - 1 times n; the last axis is the bent one.
     """
 
     kind = "lattice"
 
-    def __init__(self, logits: Sequence[Sequence[Tensor]]) -> None:
+    def __init__(self, logits: Sequence[Tensor]) -> None:
         super().__init__()
-        self.levels = len(logits[0])
-        self.logits = nn.ParameterList(
-            [nn.Parameter(table.clone()) for layer in logits for table in layer]
-        )
+        self.logits = nn.ParameterList([nn.Parameter(lattice.clone()) for lattice in logits])
 
     @classmethod
     def identity(
@@ -98,29 +95,34 @@ class LatticeFlow(Flow):
     ) -> LatticeFlow:
         """Return `count` flows that change nothing, with lattices of `sizes` nodes a side."""
         return cls(
-            [
-                [torch.zeros((count, *(n,) * (ndim - 1), n - 1), dtype=dtype) for n in sizes]
-                for _ in range(layers)
-            ]
+            [torch.zeros((count, layers, *(n,) * (ndim - 1), n - 1), dtype=dtype) for n in sizes]
         )
 
     @property
     def ndim(self) -> int:
         """Number of axes, D."""
-        return len(self.logits[0].shape) - 1
+        return int(self.logits[0].ndim) - 2
 
-    def tables(self) -> list[Tensor]:
+    @property
+    def layers(self) -> int:
+        """Number of layers, L."""
+        return int(self.logits[0].shape[1])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Nodes a side of the lattices, from coarse to fine."""
+        return tuple(lattice.shape[-1] + 1 for lattice in self.logits)
+
+    def tables(self) -> tuple[Tensor, ...]:
         """Values of f at the nodes of each layer, shape (B, n, ..., n): 0 to 1 along the last."""
-        out = []
-        for start in range(0, len(self.logits), self.levels):
-            total: Tensor = self.logits[start]
-            for finer in list(self.logits)[start + 1 : start + self.levels]:
-                total = _refined(total, finer.shape[1:]) + finer
-            steps = torch.softmax(_CAP * torch.tanh(total / _CAP), -1)
-            zero = torch.zeros_like(steps[..., :1])
-            # The sum of the steps is 1 up to rounding: the end has to be exact.
-            out.append(torch.cat([zero, steps[..., :-1].cumsum(-1), zero + 1], -1))
-        return out
+        coarsest, *finer = self.logits
+        total: Tensor = coarsest
+        for lattice in finer:
+            total = _refined(total, lattice.shape[2:]) + lattice
+        steps = torch.softmax(_CAP * torch.tanh(total / _CAP), -1)
+        zero = torch.zeros_like(steps[..., :1])
+        # The sum of the steps is 1 up to rounding: the end has to be exact.
+        return torch.cat([zero, steps[..., :-1].cumsum(-1), zero + 1], -1).unbind(1)
 
     def forward(self, points: Tensor) -> Tensor:
         """Map points (B, M, D) of the unit box."""
@@ -147,15 +149,11 @@ class LatticeFlow(Flow):
 
     def rows(self, first: int, last: int) -> LatticeFlow:
         """Return some flows of the batch, as copies."""
-        tables = [table.detach()[first:last] for table in self.logits]
-        return LatticeFlow(
-            [tables[i : i + self.levels] for i in range(0, len(tables), self.levels)]
-        )
+        return LatticeFlow([lattice.detach()[first:last] for lattice in self.logits])
 
     def description(self) -> dict[str, Any]:
-        """Return kind, number of layers and lattices per layer."""
-        layers = len(self.logits) // self.levels
-        return {"kind": self.kind, "layers": layers, "levels": self.levels}
+        """Return kind and number of lattices."""
+        return {"kind": self.kind, "lattices": len(self.logits)}
 
 
 class RealNVP(Flow):
@@ -274,8 +272,7 @@ def build_flow(description: dict[str, Any], tensors: dict[str, Tensor]) -> Flow:
         If a tensor is missing or the kind is unknown.
     """
     if description["kind"] == LatticeFlow.kind:
-        size = description["layers"], description["levels"]
-        return LatticeFlow(_grouped(tensors, "logits", *size))
+        return LatticeFlow([tensors[f"logits.{i}"] for i in range(description["lattices"])])
     if description["kind"] == RealNVP.kind:
         size = description["layers"], description["depth"]
         return RealNVP(_grouped(tensors, "weights", *size), _grouped(tensors, "biases", *size))
@@ -288,10 +285,9 @@ def _grouped(tensors: dict[str, Tensor], name: str, layers: int, each: int) -> l
 
 
 def _refined(table: Tensor, size: Sequence[int]) -> Tensor:
-    """Interpolate a coarse table (B, ...) to the nodes of a finer one."""
+    """Interpolate coarse tables (B, L, ...) to the nodes of finer ones."""
     mode = "bilinear" if len(size) == 2 else "trilinear"
-    fine = functional.interpolate(table[:, None], size=tuple(size), mode=mode, align_corners=True)
-    return fine[:, 0]
+    return functional.interpolate(table, size=tuple(size), mode=mode, align_corners=True)
 
 
 def _looked_up(table: Tensor, columns: Sequence[Tensor]) -> Tensor:

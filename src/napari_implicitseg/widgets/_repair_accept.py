@@ -14,8 +14,8 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.ids import among
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._repair_run import among
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

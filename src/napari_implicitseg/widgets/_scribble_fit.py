@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.geometry import add_voxels, draw_figures
+from napari_implicitseg.ids import count_voxels
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg._types import Progress
     from napari_implicitseg.config import FitConfig
     from napari_implicitseg.geometry import Figure
     from napari_implicitseg.results import FitResult
@@ -201,16 +202,18 @@ class FitRequest:
 
     def _outcome(self, result: FitResult, painted: tuple[int, ...]) -> Outcome:
         """Gather what the widget shows."""
+        from napari_implicitseg.shapes.hull import crop_box
+
         report = result.report
-        box = _box(result.labels)
+        box = crop_box(result.labels > 0)
         ids = tuple(i for i in painted if i != BACKGROUND)
-        voxels = _count(result.labels[box] if box else result.labels[:0], ids)
+        voxels = count_voxels(result.labels[box])
         unit = float(np.prod(np.abs(self.region.of(self.spacing))))
         rows = tuple(
             ObjectRow(
                 label=i,
-                voxels=voxels[i],
-                size=voxels[i] * unit,
+                voxels=voxels.get(i, 0),
+                size=voxels.get(i, 0) * unit,
                 certificate=result.certificates.get(i),
                 seconds=report.seconds,
             )
@@ -244,22 +247,3 @@ def warm_up(progress: Progress) -> None:
 def _ids(labels: NDArray[Any]) -> tuple[int, ...]:
     """Return the ids other than 0, ascending."""
     return tuple(int(i) for i in np.unique(labels[labels != 0]))
-
-
-def _box(labels: LabelArray) -> tuple[slice, ...] | None:
-    """Return the smallest box around what is not 0."""
-    found = []
-    for axis in range(labels.ndim):
-        others = tuple(a for a in range(labels.ndim) if a != axis)
-        hit = np.flatnonzero(labels.any(axis=others))
-        if not hit.size:
-            return None
-        found.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(found)
-
-
-def _count(labels: LabelArray, ids: tuple[int, ...]) -> dict[int, int]:
-    """Count the voxels of each id."""
-    values, counts = np.unique(labels[labels != 0], return_counts=True)
-    found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    return {i: found.get(i, 0) for i in ids}

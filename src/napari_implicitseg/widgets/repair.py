@@ -5,22 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
-from napari_implicitseg.errors import ImplicitSegError
-from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
+from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
-from napari_implicitseg.widgets._controls import (
-    advice_label,
-    button,
-    fold,
-    form,
-    notes_label,
-    progress_bar,
-    row,
-    show_progress,
-)
+from napari_implicitseg.widgets._controls import button, fold, form, row
+from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_inputs import IDS, TARGETS, can_be_source
 from napari_implicitseg.widgets._repair_run import RepairOutcome, warm_up
 from napari_implicitseg.widgets._repair_table import RepairTable
@@ -35,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RepairWidget"]
 
 
-class RepairWidget(DockedWidget):
+class RepairWidget(SessionPanel):
     """Project masks onto a family of shapes, look at the result, accept it.
 
     Parameters
@@ -43,19 +33,19 @@ class RepairWidget(DockedWidget):
     napari_viewer : napari.Viewer
     """
 
+    doing = "Repairing"
+    failure = "The repair failed; see napari's message."
+    cancelled = "Cancelled. Press Preview to start again."
+
+    session: RepairSession
+
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__(napari_viewer, prelude=warm_up)
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self.session = RepairSession(
-            self.viewer, self.jobs.submit, self.jobs.cancel, postpone=self._soon.start
-        )
+        super().__init__(napari_viewer, RepairSession, warm_up)
         self._make_inputs()
         self._make_actions()
         self._lay_out()
         self._connect()
         self._inputs_changed()
-        self._selection_changed()
         self.session.tell()
         self.jobs.prepare()
 
@@ -91,7 +81,6 @@ class RepairWidget(DockedWidget):
             "Preview", "Compute the repaired masks and show them; nothing is changed."
         )
         self.preview_button.setStyleSheet("font-weight: bold; padding: 6px;")
-        self.cancel_button = button("Cancel", "Stop the repair that is running.")
         self.selected_button = button(
             "Accept selected", "Write the objects of the lines selected in the table."
         )
@@ -100,10 +89,7 @@ class RepairWidget(DockedWidget):
         )
         for control in (self.selected_button, self.accept_button):
             control.setStyleSheet("font-weight: bold; padding: 6px;")
-        self.advice = advice_label()
-        self.progress = progress_bar()
         self.table = RepairTable()
-        self.notes = notes_label()
 
     def _lay_out(self) -> None:
         top = form()
@@ -131,8 +117,6 @@ class RepairWidget(DockedWidget):
         both.setStretch(1, 1)
         layout.addLayout(both)
         self.setMinimumWidth(360)
-        self._show_busy(False)
-        self.notes.hide()
 
     def _connect(self) -> None:
         self.source_box.layer_changed.connect(self._inputs_changed)
@@ -141,53 +125,29 @@ class RepairWidget(DockedWidget):
         self.listed_edit.textChanged.connect(self._inputs_changed)
         self.listed_edit.returnPressed.connect(self.preview)
         self.preview_button.clicked.connect(self.preview)
-        self.cancel_button.clicked.connect(self.cancel)
         self.selected_button.clicked.connect(self.accept_selected)
         self.accept_button.clicked.connect(self.accept)
         self.table.picked.connect(self._jump)
         self.table.itemSelectionChanged.connect(self._selection_changed)
-        self._soon.timeout.connect(guarded("Looking at the masks")(self.session.look))
-        self.session.told.connect(self._tell)
-        self.session.shown.connect(self._show_outcome)
-        self.session.refused.connect(self._refuse)
-        self.jobs.done.connect(self._job_done)
-        self.jobs.failed.connect(self._job_failed)
-        self.jobs.progressed.connect(self._show_progress)
-        self.jobs.busy.connect(self._show_busy)
+        self.connect_session()
 
     # What the user does -------------------------------------------------------
-
-    @property
-    def is_working(self) -> bool:
-        """Whether a repair runs or waits to be shown, or an edit waits to be looked at."""
-        return self._soon.isActive() or self.jobs.is_busy or self.jobs.is_running
 
     @guarded("Repairing")
     def preview(self, *_: object) -> None:
         """Repair now and show the result."""
+        self.forget_problem()
         self.session.preview()
-
-    @guarded("Cancelling")
-    def cancel(self, *_: object) -> None:
-        """Stop the repair that is running."""
-        self.session.stop()
-        self._tell("Cancelled. Press Preview to start again.")
 
     @guarded("Accepting")
     def accept(self, *_: object) -> None:
         """Write all objects of the preview."""
-        self._accept(None)
+        self.accept_with(self.session.accept)
 
     @guarded("Accepting")
     def accept_selected(self, *_: object) -> None:
         """Write the objects of the lines selected."""
-        self._accept(self.table.selected_labels())
-
-    def _accept(self, labels: list[int] | None) -> None:
-        try:
-            self.session.accept(labels)
-        except ImplicitSegError as error:
-            self._refuse(error)
+        self.accept_with(lambda: self.session.accept(self.table.selected_labels()))
 
     @guarded("Moving the view")
     def _jump(self, label: int) -> None:
@@ -212,37 +172,14 @@ class RepairWidget(DockedWidget):
             target=self.target_box.value if masks else "new",
         )
 
-    # What the session and the jobs say ----------------------------------------
+    # What the session says ----------------------------------------------------
 
-    @guarded("Showing a result")
-    def _job_done(self, outcome: object) -> None:
-        if isinstance(outcome, RepairOutcome):
-            self.session.receive(outcome)
-
-    @guarded("Showing an error")
-    def _job_failed(self, error: Exception) -> None:
-        self.session.stop()
-        self._refuse(error)
-
-    def _refuse(self, error: Exception) -> None:
-        """Say what is wrong, here and in napari's notifications."""
-        known = isinstance(error, ImplicitSegError)
-        self._tell(str(error) if known else "The repair failed; see napari's message.")
-        show_problem(error, doing="Repairing")
-
-    def _tell(self, text: str) -> None:
-        self.advice.setText(text)
-        self.advice.setToolTip(text)
-
-    @guarded("Showing a result")
-    def _show_outcome(self, outcome: RepairOutcome | None) -> None:
+    def show_outcome(self, outcome: RepairOutcome | None) -> None:
+        """Show an outcome, or None, in the table."""
         source = self.session.inputs.source
-        notes = () if outcome is None else outcome.notes
         colour_of = source.get_color if isinstance(source, Labels) else None
         self.table.show_rows(() if outcome is None else outcome.rows, colour_of)
-        self.notes.setText(_shortened(notes))
-        self.notes.setToolTip("\n".join(notes))
-        self.notes.setVisible(bool(notes))
+        self.show_notes(() if outcome is None else outcome.notes)
         self._selection_changed()
 
     def _selection_changed(self) -> None:
@@ -256,40 +193,17 @@ class RepairWidget(DockedWidget):
         self.selected_button.setEnabled(idle and selected > 0)
         self.accept_button.setEnabled(idle and total > 0)
 
-    def _show_progress(self, fraction: float, message: str) -> None:
-        show_progress(self.progress, fraction, message)
-
-    def _show_busy(self, busy: bool) -> None:
-        self.cancel_button.setEnabled(busy)
-        if not busy:
-            show_progress(self.progress, 0, "")
+    def show_busy(self, busy: bool) -> None:
+        """Show whether a repair runs."""
+        super().show_busy(busy)
         self._selection_changed()
 
     # Life cycle ---------------------------------------------------------------
 
-    def on_pause(self) -> None:
-        """Take the preview away and stop watching."""
-        self._soon.stop()
-        self.session.pause()
-
-    def on_resume(self) -> None:
-        """Watch again."""
-        self.session.resume()
-
     def on_close(self) -> None:
         """Disconnect from the viewer."""
-        self.session.close()
+        super().on_close()
         self.source_box.disconnect_layers()
-
-
-_MOST_NOTES = 6
-
-
-def _shortened(notes: tuple[str, ...]) -> str:
-    """Keep what fits under the table; the tooltip has all."""
-    more = len(notes) - _MOST_NOTES
-    kept = [*notes[:_MOST_NOTES], *([f"... and {more} more notes."] if more > 0 else [])]
-    return "\n".join(kept)
 
 
 def _suits(layer: Layer) -> bool:

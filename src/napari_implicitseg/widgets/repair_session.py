@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
-from psygnal import Signal
 
 from napari_implicitseg.errors import ImplicitSegError, InputError
+from napari_implicitseg.ids import among
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._camera import look_at
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._repair_accept import repaired_layer, write_masks
 from napari_implicitseg.widgets._repair_inputs import RepairInputs, advise, build_request
-from napari_implicitseg.widgets._repair_run import among
 from napari_implicitseg.widgets._seen import Seen
+from napari_implicitseg.widgets._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ _OUTLINE = 2
 """Width of the outlines of the preview, in pixels of the array."""
 
 
-class RepairSession:
+class RepairSession(Session["RepairOutcome"]):
     """Repairs masks in one viewer.
 
     Parameters
@@ -53,13 +53,6 @@ class RepairSession:
         Calls `look` on the next turn of the event loop.
     """
 
-    told = Signal(str)
-    """What the user can do now, in a sentence."""
-    shown = Signal(object)
-    """The `RepairOutcome` previewed, or None when nothing is."""
-    refused = Signal(object)
-    """An `ImplicitSegError`: a request that could not be made."""
-
     def __init__(
         self,
         viewer: ViewerModel,
@@ -67,12 +60,9 @@ class RepairSession:
         cancel: Callable[[], None],
         postpone: Callable[[], None],
     ) -> None:
-        self.viewer = viewer
+        super().__init__(viewer, submit, cancel, postpone)
         self.inputs = RepairInputs()
         self.outcome: RepairOutcome | None = None
-        self._submit = submit
-        self._cancel = cancel
-        self._postpone = postpone
         self._layer: Labels | None = None
         self._running: RepairRequest | None = None
         self._running_for = self._shown_for = self.inputs
@@ -134,7 +124,7 @@ class RepairSession:
             return False
         return self._seen.differs(source, outcome.request.region)
 
-    def look(self, event: object = None) -> None:
+    def look(self) -> None:
         """Notice that the masks have changed, or are again as they were."""
         if self.outcome is None:
             return

@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
-from napari_implicitseg.errors import ImplicitSegError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
-from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
+from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
-from napari_implicitseg.widgets._controls import (
-    advice_label,
-    button,
-    fold,
-    form,
-    notes_label,
-    progress_bar,
-    row,
-    show_progress,
-    swatch,
-)
+from napari_implicitseg.widgets._controls import button, fold, form, row, swatch
+from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_accept import REPAIRED
 from napari_implicitseg.widgets._scribble_fit import (
     EVIDENCE,
@@ -45,7 +34,7 @@ KEYS = {"next": "N", "accept": "K", "live": "U"}
 """Keys bound on the viewer while the widget is open."""
 
 
-class ScribbleWidget(DockedWidget):
+class ScribbleWidget(SessionPanel):
     """Paint strokes, see masks of a guaranteed shape, accept them.
 
     Parameters
@@ -53,14 +42,14 @@ class ScribbleWidget(DockedWidget):
     napari_viewer : napari.Viewer
     """
 
+    doing = "Fitting"
+    failure = "The fit failed; see napari's message."
+    cancelled = "Cancelled. Paint on, or press Fit."
+
+    session: ScribbleSession
+
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__(napari_viewer, prelude=warm_up)
-        self._soon = QTimer(self)
-        self._soon.setSingleShot(True)
-        self.session = ScribbleSession(
-            self.viewer, self.jobs.submit, self.jobs.cancel, postpone=self._soon.start
-        )
-        self._last_problem = ""
+        super().__init__(napari_viewer, ScribbleSession, warm_up)
         self._make_inputs()
         self._make_actions()
         self._lay_out()
@@ -101,7 +90,6 @@ class ScribbleWidget(DockedWidget):
         )
         self.next_button = button("Next label", "Paint the next object.")
         self.fit_button = button("Fit", "Fit the strokes as they are now.")
-        self.cancel_button = button("Cancel", "Stop the fit that is running.")
         self.accept_button = button(
             "Accept",
             "Write the masks to a results layer. What you drew there stays; Ctrl+Z in that layer "
@@ -111,11 +99,8 @@ class ScribbleWidget(DockedWidget):
         self.live_box = QCheckBox("Live")
         self.live_box.setChecked(True)
         self.live_box.setToolTip("Fit again after every stroke.")
-        self.advice = advice_label()
         self.brush = QLabel()
-        self.progress = progress_bar()
         self.table = ObjectTable()
-        self.notes = notes_label()
 
     def _lay_out(self) -> None:
         top = form()
@@ -143,7 +128,6 @@ class ScribbleWidget(DockedWidget):
         layout.addWidget(self.notes)
         layout.addWidget(self.accept_button)
         self.setMinimumWidth(335)
-        self._show_busy(False)
 
     def _connect(self) -> None:
         self.image_box.layer_changed.connect(self.scribbles_box.reconsider)
@@ -154,17 +138,9 @@ class ScribbleWidget(DockedWidget):
         self.new_button.clicked.connect(self.new_scribbles)
         self.next_button.clicked.connect(self.next_label)
         self.fit_button.clicked.connect(self.fit)
-        self.cancel_button.clicked.connect(self.cancel)
         self.accept_button.clicked.connect(self.accept)
         self.live_box.toggled.connect(self._live_toggled)
-        self._soon.timeout.connect(guarded("Reading the strokes")(self.session.read_strokes))
-        self.session.told.connect(self._tell)
-        self.session.fitted.connect(self._show_outcome)
-        self.session.refused.connect(self._refuse)
-        self.jobs.done.connect(self._job_done)
-        self.jobs.failed.connect(self._job_failed)
-        self.jobs.progressed.connect(self._show_progress)
-        self.jobs.busy.connect(self._show_busy)
+        self.connect_session()
         for name in ("inserted", "removed", "renamed"):
             getattr(self.viewer.layers.events, name).connect(self._list_probability_layers)
         self._list_probability_layers()
@@ -184,11 +160,6 @@ class ScribbleWidget(DockedWidget):
 
     # What the user does -------------------------------------------------------
 
-    @property
-    def is_working(self) -> bool:
-        """Whether strokes wait to be read, or a fit runs or waits to be shown."""
-        return self._soon.isActive() or self.jobs.is_busy or self.jobs.is_running
-
     @guarded("Making a scribble layer")
     def new_scribbles(self, *_: object) -> None:
         """Add a Labels layer to paint on."""
@@ -203,22 +174,13 @@ class ScribbleWidget(DockedWidget):
     @guarded("Fitting")
     def fit(self, *_: object) -> None:
         """Fit now."""
-        self._last_problem = ""
+        self.forget_problem()
         self.session.fit()
-
-    @guarded("Cancelling")
-    def cancel(self, *_: object) -> None:
-        """Stop the fit that is running."""
-        self.session.stop()
-        self._tell("Cancelled. Paint on, or press Fit.")
 
     @guarded("Accepting")
     def accept(self, *_: object) -> None:
         """Write the masks to the results layer."""
-        try:
-            self.session.accept()
-        except ImplicitSegError as error:
-            self._refuse(error)
+        self.accept_with(self.session.accept)
 
     @guarded("Switching live fits")
     def _live_toggled(self, on: bool) -> None:
@@ -244,28 +206,9 @@ class ScribbleWidget(DockedWidget):
 
     # What the session and the jobs say ----------------------------------------
 
-    @guarded("Showing a result")
-    def _job_done(self, outcome: object) -> None:
-        if isinstance(outcome, Outcome):
-            self._last_problem = ""
-            self.session.receive(outcome)
-
-    @guarded("Showing an error")
-    def _job_failed(self, error: Exception) -> None:
-        self.session.stop()
-        self._refuse(error)
-
-    def _refuse(self, error: Exception) -> None:
-        """Say what is wrong, once: a live fit would repeat it at every stroke."""
-        known = isinstance(error, ImplicitSegError)
-        self._tell(str(error) if known else "The fit failed; see napari's message.")
-        if str(error) != self._last_problem:
-            self._last_problem = str(error)
-            show_problem(error, doing="Fitting")
-
-    def _tell(self, text: str) -> None:
-        self.advice.setText(text)
-        self.advice.setToolTip(text)
+    def tell(self, text: str) -> None:
+        """Show what the user can do now, and with which label."""
+        super().tell(text)
         self._show_brush()
 
     def _show_brush(self) -> None:
@@ -279,27 +222,16 @@ class ScribbleWidget(DockedWidget):
         meaning = {0: "eraser", 1: "1: background"}.get(label, f"{label}: object")
         self.brush.setText(f"{swatch(layer.get_color(label))} Brush {meaning}")
 
-    @guarded("Showing a result")
-    def _show_outcome(self, outcome: Outcome | None) -> None:
+    def show_outcome(self, outcome: Outcome | None) -> None:
+        """Show an outcome, or None, in the table."""
         scribbles = self.session.inputs.scribbles
         if outcome is None or scribbles is None or outcome.labels is None:
             self.table.show_rows((), "", None)
-            self.notes.setText("")
-            self.notes.hide()
+            self.show_notes(())
             return
         unit = _layers.size_unit(scribbles, outcome.request.region.axes)
         self.table.show_rows(outcome.rows, unit, scribbles.get_color)
-        self.notes.setText("\n".join(outcome.notes))
-        self.notes.setVisible(bool(outcome.notes))
-
-    def _show_progress(self, fraction: float, message: str) -> None:
-        show_progress(self.progress, fraction, message)
-
-    def _show_busy(self, busy: bool) -> None:
-        # The row keeps its place: a layout that jumps at every stroke is tiring.
-        self.cancel_button.setEnabled(busy)
-        if not busy and self.progress.format():
-            show_progress(self.progress, 0, "")
+        self.show_notes(outcome.notes)
 
     def _list_probability_layers(self, *_: object) -> None:
         """Offer the other images as probability maps."""
@@ -329,19 +261,14 @@ class ScribbleWidget(DockedWidget):
 
     # Life cycle ---------------------------------------------------------------
 
-    def on_pause(self) -> None:
-        """Take the preview away and stop watching."""
-        self._soon.stop()
-        self.session.pause()
-
     def on_resume(self) -> None:
         """Bind the keys and fit again."""
         self._bind_keys()
-        self.session.resume()
+        super().on_resume()
 
     def on_close(self) -> None:
         """Disconnect from the viewer."""
-        self.session.close()
+        super().on_close()
         for box in (self.image_box, self.scribbles_box, self.shapes_box):
             box.disconnect_layers()
         for name in ("inserted", "removed", "renamed"):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from psygnal import Signal
 
 from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
@@ -29,6 +28,7 @@ from napari_implicitseg.widgets._scribble_inputs import (
     highest_label,
     region_shown,
 )
+from napari_implicitseg.widgets._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ __all__ = ["ScribbleSession"]
 _SHAPE_ACTIONS = ("added", "removed", "changed")
 
 
-class ScribbleSession:
+class ScribbleSession(Session["Outcome"]):
     """Turns strokes into masks in one viewer.
 
     Parameters
@@ -57,15 +57,8 @@ class ScribbleSession:
     cancel : callable
         Drops what was submitted.
     postpone : callable
-        Calls `read_strokes` on the next turn of the event loop.
+        Calls `look` on the next turn of the event loop.
     """
-
-    told = Signal(str)
-    """What the user can do now, in a sentence."""
-    fitted = Signal(object)
-    """The `Outcome` now shown, or None when nothing is."""
-    refused = Signal(object)
-    """An `ImplicitSegError`: a request that could not be made."""
 
     def __init__(
         self,
@@ -74,12 +67,9 @@ class ScribbleSession:
         cancel: Callable[[], None],
         postpone: Callable[[], None],
     ) -> None:
-        self.viewer = viewer
+        super().__init__(viewer, submit, cancel, postpone)
         self.live = True
         self.inputs = Inputs()
-        self._submit = submit
-        self._cancel = cancel
-        self._postpone = postpone
         self._version = 0
         self._is_due = False
         self._fitted_version = -1
@@ -165,7 +155,7 @@ class ScribbleSession:
         """Whether strokes or inputs have changed since the last fit."""
         return self._fitted_version != self._version
 
-    def read_strokes(self) -> None:
+    def look(self) -> None:
         """Take up what was painted, unless something has read it since."""
         if self._is_due:
             self.strokes_changed()
@@ -202,7 +192,7 @@ class ScribbleSession:
             self.preview.show(outcome, image, scribbles)
             shown = region_shown(self.viewer, scribbles, self.inputs.scope)
             if outcome.request.region.index == shown.index:
-                self.fitted.emit(outcome)
+                self.shown.emit(outcome)
         if self._owed:
             self._submit(next(iter(self._owed.values())).run)
             return
@@ -294,7 +284,7 @@ class ScribbleSession:
         self._asked.clear()
         self._owed.clear()
         self.preview.drop()
-        self.fitted.emit(None)
+        self.shown.emit(None)
 
     def tell(self, event: object = None) -> None:
         """Say what the user can do now."""
