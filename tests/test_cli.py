@@ -20,6 +20,9 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from napari_implicitseg.fitting.flow_model import FlowModel
+from napari_implicitseg.fitting.free_model import FreeModel
+from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.volumes import Grid, read_labels, write_labels
 
 if TYPE_CHECKING:
@@ -294,8 +297,11 @@ def test_help_names_units_defaults_and_an_example(command: str) -> None:
     assert f"napari-implicitseg {command} " in done.stdout
     assert "default: " in done.stdout
     if command != "demo":
-        words = ("--unit", "--spacing", "nm", "--flow", "--symmetry", "--order", "300 connected")
+        words = ("--unit", "--spacing", "nm", "--flow", "--symmetry", "--order")
         assert all(word in done.stdout for word in words)
+        steps = f"{StarModel.steps} icnn and star, {FlowModel.steps} connected, "
+        steps += f"{FreeModel.steps} symmetric and free"
+        assert steps in " ".join(done.stdout.split())
     if command == "scribble":
         assert "--background" in done.stdout
 

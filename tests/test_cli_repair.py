@@ -343,3 +343,26 @@ def test_the_shell_sees_the_same() -> None:
     assert done.stdout.splitlines()[-1].startswith("2 objects repaired in ")
     assert run("labels.tif", "--output", "out.tif").returncode == 1
     assert run("labels.tif").returncode == 2
+
+
+@pytest.mark.parametrize("shape", ["convex", "connected"])
+def test_a_time_series_is_repaired_in_space_and_time(tmp_path: Path, shape: str) -> None:
+    """A disc that moves, missing in two frames, is one body over time."""
+    frames = np.zeros((24, 60, 80), np.uint16)
+    for t in range(len(frames)):
+        frames[t][np.hypot(Y - 30, X - 20 - 1.5 * t)[:60, :80] < 12] = 4
+    whole = frames.copy()
+    frames[11:13] = 0
+    tifffile.imwrite(tmp_path / "series.ome.tif", frames, metadata={"axes": "TYX"})
+    refused = repair(tmp_path / "series.ome.tif", "-o", tmp_path / "no.tif")
+    assert "24 time points" in refused.stderr
+    assert not (tmp_path / "no.tif").exists()
+    wrong = repair(tmp_path / "series.ome.tif", "-o", tmp_path / "no.tif", "--time", "some")
+    assert wrong.exit_code == 2
+    assert "'some' is neither a whole number nor all" in " ".join(wrong.stderr.split())
+    arguments = (tmp_path / "series.ome.tif", "-o", tmp_path / "out.ome.tif", "--time", "all")
+    assert repair(*arguments, "--shape", shape).exit_code == 0
+    found = np.asarray(read_labels(tmp_path / "out.ome.tif", time="all").data)
+    assert certify(found == 4, kind=shape).holds
+    assert found[11:13].any((1, 2)).all()
+    assert iou(found == 4, whole == 4) > (0.95 if shape == "convex" else 0.9)

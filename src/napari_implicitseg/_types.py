@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BoolArray", "FloatArray", "IntArray", "LabelArray", "Progress"]
+__all__ = ["BoolArray", "FloatArray", "IntArray", "LabelArray", "Progress", "TimeChoice"]
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -32,3 +32,7 @@ class Progress(Protocol):
         message : str
             What is being done now, for a person to read.
         """
+
+
+TimeChoice: TypeAlias = int | Literal["all"] | None
+"""Time point to take of a file; `"all"` keeps time as an axis, None takes the only one."""

@@ -18,6 +18,7 @@ from napari_implicitseg.fitting.painting import paint
 from napari_implicitseg.fitting.problem import Effort, Geometry, touches_border
 from napari_implicitseg.fitting.projection import find_objects, pose_mask
 from napari_implicitseg.fitting.sequential import Fitted
+from napari_implicitseg.ids import count_voxels
 from napari_implicitseg.results import FitReport, FitResult
 from napari_implicitseg.shapes.certificate import certify
 from napari_implicitseg.shapes.connected import ConnectedShape
@@ -196,15 +197,16 @@ def repair_slices(
 
 def _agreement_over(values: NDArray[Any], results: Mapping[int, FitResult]) -> dict[int, float]:
     """IoU of each object before and after, over all slices."""
+    before: Counter[int] = Counter()
+    after: Counter[int] = Counter()
     both: Counter[int] = Counter()
-    either: Counter[int] = Counter()
     for z, result in results.items():
-        before = values[z] > 0.5 if values.dtype.kind == "f" else values[z]
-        for label in result.report.agreement:
-            old, new = before == label, result.labels == label
-            both[label] += int((old & new).sum())
-            either[label] += int((old | new).sum())
-    return {label: both[label] / max(either[label], 1) for label in sorted(either)}
+        old = (values[z] > 0.5).astype(np.uint8) if values.dtype.kind == "f" else values[z]
+        before.update(count_voxels(old))
+        after.update(count_voxels(result.labels))
+        both.update(count_voxels(np.where(old == result.labels, old, 0)))
+    seen = sorted({label for result in results.values() for label in result.report.agreement})
+    return {i: both[i] / max(before[i] + after[i] - both[i], 1) for i in seen}
 
 
 def _chosen(found: Sequence[Found], ids: Sequence[int] | None) -> list[Found]:
@@ -241,7 +243,7 @@ def _fitted(
                 continue
             problem, apart = pose_mask(one, repair.values, grid, convex=solver.is_convex)
             problems.append(problem)
-            if apart and options.shape != "free":
+            if apart:
                 repair.apart.append(one.label)
         if not problems:
             continue
@@ -306,6 +308,7 @@ def _warnings(repair: _Repair, *, any_found: bool) -> tuple[str, ...]:
         f"Object {label} is in pieces far apart; one mask now joins them. If they are two "
         "objects, give them two ids and repair again."
         for label in repair.apart
+        if repair.certificates[label].components == 1
     ]
     out += [
         f"Object {label} is not {c.kind}: {c.detail}."

@@ -188,6 +188,35 @@ def test_several_time_points_need_a_choice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "i.zarr", time=-1).data, LABELS[5])
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_all_time_points_are_an_axis_that_is_written_as_one(tmp_path: Path, version: str) -> None:
+    frames = np.repeat(np.repeat(LABELS, 90, 1), 90, 2)
+    make_image(tmp_path / "i.zarr", frames, "tyx", version)
+    volume = read_image(tmp_path / "i.zarr", time="all")
+    np.testing.assert_array_equal(volume.data, frames)
+    grid = volume.grid()
+    assert grid.axes == ("t", "y", "x")
+    assert grid.units == ("", "micrometer", "micrometer")
+    assert grid.spacing is None  # Seconds and micrometres cannot be compared.
+    assert grid.with_spacing((2, 3, 3), "nm").units == ("", "nanometer", "nanometer")
+    write_labels(tmp_path / "l.zarr", frames, grid, version=version)
+    again = read_labels(tmp_path / "l.zarr", time="all")
+    np.testing.assert_array_equal(again.data, frames)
+    assert again.grid() == grid
+    assert [axis.kind for axis in again.axes] == ["time", "space", "space"]
+    coarse = read_labels(tmp_path / "l.zarr", time="all", level=1)
+    assert coarse.shape == (len(frames), *(-(-n // 2) for n in frames.shape[1:]))
+
+
+def test_time_and_three_axes_of_space_are_one_too_many(tmp_path: Path) -> None:
+    make_image(tmp_path / "i.zarr", np.stack([LABELS] * 3), "tzyx", "0.5")
+    with pytest.raises(FileError, match=r"three axes of space.*--time N"):
+        read_image(tmp_path / "i.zarr", time="all")
+    make_image(tmp_path / "s.zarr", LABELS, "zyx", "0.5")
+    with pytest.raises(InputError, match="time is all but .* no axis of time"):
+        read_image(tmp_path / "s.zarr", time="all")
+
+
 @pytest.mark.parametrize("zarr_format", [2, 3])
 @pytest.mark.parametrize("dtype", ["bool", "float16", ">u2", ">f4", "int64"])
 def test_plain_arrays_are_read(tmp_path: Path, zarr_format: int, dtype: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.volumes import Grid
 
 __all__ = ["Objects", "corrected_grid", "read_matching", "read_objects"]
@@ -51,7 +52,7 @@ class Objects:
     warnings: tuple[str, ...]
 
 
-def read_matching(read: Callable[..., _T], level: int, time: int | None) -> _T:
+def read_matching(read: Callable[..., _T], level: int, time: TimeChoice) -> _T:
     """Read a file at the image's level and time point, or as it is if it has no such."""
     for choice in ((level, time), (level, None), (0, time)):
         try:
@@ -82,7 +83,7 @@ def corrected_grid(
     return grid.with_spacing(spacing or grid.spacing or grid.scale, unit)
 
 
-def read_objects(path: Path, *, level: int, time: int | None) -> Objects:
+def read_objects(path: Path, *, level: int, time: TimeChoice) -> Objects:
     """Read a label image, or the probability map of one object.
 
     Parameters

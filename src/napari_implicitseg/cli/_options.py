@@ -13,6 +13,7 @@ from napari_implicitseg.cli._run import parse_numbers
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.config import FitConfig
 
 __all__ = [
@@ -143,13 +144,31 @@ Unit = Annotated[
 Level = Annotated[
     int, typer.Option(min=0, help="Level of a multiscale image; 0 is full resolution.")
 ]
+
+
+def _time(text: str) -> TimeChoice:
+    """Read a time point."""
+    if text == "all":
+        return "all"
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither a whole number nor all.") from None
+
+
 Time = Annotated[
-    int | None,
+    Any,
     typer.Option(
-        help="Time point to take, from 0; needed if there are several. [default: the one]"
+        parser=_time,
+        metavar="<int|all>",
+        help="Time point to take, from 0; needed if there are several. all: time is an axis like "
+        "y and x, and an object of a 2D time series one shape in space and time. "
+        "[default: the one]",
     ),
 ]
-PerSlice = Annotated[bool, typer.Option("--per-slice", help="Take each z slice by itself, in 2D.")]
+PerSlice = Annotated[
+    bool, typer.Option("--per-slice", help="Take each z slice, or frame, by itself, in 2D.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Makes the result repeatable.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:0, mps.")]
 OmeZarrOption = Annotated[OmeZarr, typer.Option(help="Version of an OME-Zarr written on its own.")]

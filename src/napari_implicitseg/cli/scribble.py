@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.config import FitConfig
     from napari_implicitseg.results import FitResult
     from napari_implicitseg.volumes import Grid, Volume
@@ -201,7 +202,7 @@ class _Data:
         return int(np.max(self.scribbles.data, initial=0))
 
 
-def _read(job: _Job, *, level: int, time: int | None, channel_axis: int | None) -> _Data:
+def _read(job: _Job, *, level: int, time: TimeChoice, channel_axis: int | None) -> _Data:
     """Open image, scribbles and evidence, and see that they fit together."""
     from napari_implicitseg.cli._inputs import read_matching
     from napari_implicitseg.volumes import read_image, read_labels, read_probability

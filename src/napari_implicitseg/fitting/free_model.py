@@ -5,36 +5,35 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from napari_implicitseg.fitting.models import BatchModel
+from napari_implicitseg.fitting.models import FitModel
 from napari_implicitseg.shapes.free import FreeShape, free_level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
-    import numpy as np
     from torch import Tensor
 
+    from napari_implicitseg.config import FitConfig
     from napari_implicitseg.fitting.points import Whitening
+    from napari_implicitseg.fitting.problem import Problem
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["FreeModel", "free_width"]
+__all__ = ["FreeModel", "reach_of"]
 
 _FREE_FEATURES = 48
 _FREE_WIDTH = 64
 _PLAIN_WIDTH = 32
 # Standard deviation of the frequencies, in radians per whitened unit.
 _FREE_BAND = 2.5
+_BALL_ROOM = 1.2
 
 
-def free_width(*, plain: bool) -> int:
-    """Units per layer of a free shape's network."""
-    return _PLAIN_WIDTH if plain else _FREE_WIDTH
-
-
-class FreeModel(BatchModel):
+class FreeModel(FitModel):
     """Coordinate networks.
 
     Parameters
@@ -48,6 +47,8 @@ class FreeModel(BatchModel):
     """
 
     sharpness = (2.0, 8.0)
+    makes = FreeShape
+    steps, plain_steps = 200, 120
 
     def __init__(
         self, bounds: np.ndarray, ndim: int, *, generator: torch.Generator, plain: bool = False
@@ -59,7 +60,7 @@ class FreeModel(BatchModel):
         self.frequencies: Tensor
         band = _FREE_BAND * torch.randn((ndim, _FREE_FEATURES), generator=generator)
         self.register_buffer("frequencies", band)
-        width = free_width(plain=plain)
+        width = _width(plain=plain)
         sizes = (ndim + 2 * _FREE_FEATURES, width, width, 1)
         made = [
             torch.randn((1, a, b), generator=generator) * (2 / a) ** 0.5 for a, b in pairwise(sizes)
@@ -68,6 +69,26 @@ class FreeModel(BatchModel):
         self.biases = nn.ParameterList(
             [nn.Parameter(torch.zeros((count, 1, n))) for n in sizes[1:]]
         )
+
+    @classmethod
+    def begin(
+        cls,
+        problems: Sequence[Problem],
+        frames: Sequence[Whitening],
+        config: FitConfig,
+        *,
+        generator: torch.Generator,
+        plain: bool,
+    ) -> Self:
+        """Start as no shape in particular; see `FitModel`."""
+        bounds = np.array([reach_of(p, f) for p, f in zip(problems, frames, strict=True)])
+        return cls(bounds, len(frames[0].centre), generator=generator, plain=plain)
+
+    @classmethod
+    def continues(cls, shape: ImplicitShape, config: FitConfig, *, plain: bool) -> bool:
+        """Whether a shape has a network of the same width."""
+        assert isinstance(shape, FreeShape)
+        return len(shape.biases[0][0, 0]) == _width(plain=plain)
 
     def level(self, points: Tensor, /) -> Tensor:
         """Level of points (B, M, D), (B, M)."""
@@ -104,3 +125,15 @@ class FreeModel(BatchModel):
                 for target, tensor in zip(own, theirs, strict=True):
                     target[row] = tensor[0].float()
                 own[-1][row] /= self.sharpness[1]
+
+
+def reach_of(problem: Problem, frame: Whitening) -> float:
+    """Radius, in the coordinates of a model, of a ball that holds an object with some room."""
+    cells = frame(problem.grid.cell_centres(problem.window, problem.core))
+    own = frame(problem.strokes[problem.own])
+    return float(_BALL_ROOM * np.linalg.norm(np.concatenate([cells, own]), axis=1).max())
+
+
+def _width(*, plain: bool) -> int:
+    """Units per layer of a free shape's network."""
+    return _PLAIN_WIDTH if plain else _FREE_WIDTH

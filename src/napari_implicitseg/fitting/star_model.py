@@ -6,32 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 
-from napari_implicitseg.fitting.models import BatchModel
+from napari_implicitseg.fitting.models import FitModel
+from napari_implicitseg.fitting.parts import closed_depth
 from napari_implicitseg.fitting.planes import spread_directions
 from napari_implicitseg.shapes.star import StarShape, star_level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from torch import Tensor
 
+    from napari_implicitseg.config import FitConfig
     from napari_implicitseg.fitting.points import Whitening
+    from napari_implicitseg.fitting.problem import Problem
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["StarModel", "star_directions"]
+__all__ = ["StarModel"]
 
 _STAR_DIRECTIONS = {2: 64, 3: 256}
 _PLAIN_DIRECTIONS = {2: 40, 3: 100}
 
 
-def star_directions(ndim: int, *, plain: bool) -> int:
-    """Directions of a star-shaped set."""
-    return (_PLAIN_DIRECTIONS if plain else _STAR_DIRECTIONS)[ndim]
-
-
-class StarModel(BatchModel):
+class StarModel(FitModel):
     """Radii in directions around hearts.
 
     Parameters
@@ -46,6 +46,8 @@ class StarModel(BatchModel):
     """
 
     sharpness = (6.0, 40.0)
+    makes = StarShape
+    steps, plain_steps = 120, 80
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class StarModel(BatchModel):
     ) -> None:
         super().__init__()
         count, ndim = hearts.shape
-        spread = spread_directions(star_directions(ndim, plain=plain), ndim)
+        spread = spread_directions(_directions(ndim, plain=plain), ndim)
         directions = torch.from_numpy(spread).float()
         self.directions: Tensor
         self.register_buffer("directions", directions)
@@ -66,6 +68,26 @@ class StarModel(BatchModel):
         self.kappa = 0.7 / float(1 - cosine)
         self.hearts = nn.Parameter(torch.from_numpy(hearts).float(), requires_grad=not fixed)
         self.weights = nn.Parameter(torch.full((count, len(directions)), float(np.log(radius))))
+
+    @classmethod
+    def begin(
+        cls,
+        problems: Sequence[Problem],
+        frames: Sequence[Whitening],
+        config: FitConfig,
+        *,
+        generator: torch.Generator,
+        plain: bool,
+    ) -> Self:
+        """Start as balls around the deepest points of the objects; see `FitModel`."""
+        pairs = zip(problems, frames, strict=True)
+        return cls(np.stack([_deepest(p, f) for p, f in pairs]), plain=plain)
+
+    @classmethod
+    def continues(cls, shape: ImplicitShape, config: FitConfig, *, plain: bool) -> bool:
+        """Whether a shape has radii in as many directions."""
+        assert isinstance(shape, StarShape)
+        return len(shape.weights) == _directions(shape.ndim, plain=plain)
 
     def level(self, points: Tensor, /) -> Tensor:
         """Level of points (B, M, D), (B, M)."""
@@ -97,3 +119,16 @@ class StarModel(BatchModel):
         with torch.no_grad():
             self.hearts[row] = shape.heart.float()
             self.weights[row] = shape.weights.float()
+
+
+def _directions(ndim: int, *, plain: bool) -> int:
+    """Directions of a star-shaped set."""
+    return (_PLAIN_DIRECTIONS if plain else _STAR_DIRECTIONS)[ndim]
+
+
+def _deepest(problem: Problem, frame: Whitening) -> np.ndarray:
+    """Find the point of an object furthest from its outside."""
+    core = ndimage.binary_fill_holes(problem.core)
+    pitch = (problem.grid.pitch * problem.window.step).tolist()
+    at = np.array([int(closed_depth(core, pitch).argmax())])
+    return np.asarray(frame(problem.grid.cell_centres(problem.window, at))[0])

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_implicitseg.fitting.free_model import FreeModel
-from napari_implicitseg.fitting.models import BatchModel, FlowModel, PlanesModel
+from napari_implicitseg.fitting.flow_model import FlowModel
+from napari_implicitseg.fitting.free_model import FreeModel, reach_of
+from napari_implicitseg.fitting.models import BatchModel, FitModel, PlanesModel
 from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.fitting.problem import background_sides
 from napari_implicitseg.fitting.star_model import StarModel
@@ -18,6 +19,7 @@ from napari_implicitseg.shapes.symmetries import find_symmetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
 
     from torch import Tensor
 
@@ -25,14 +27,13 @@ if TYPE_CHECKING:
     from napari_implicitseg.fitting.problem import Problem
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["SymmetricModel", "reach_of"]
+__all__ = ["SymmetricModel"]
 
 # The box of a folded flow is this much larger than what was found of the object.
 _ROOM = 1.4
-_BALL_ROOM = 1.2
 
 
-class SymmetricModel(BatchModel):
+class SymmetricModel(FitModel):
     """A batch of one family made symmetric.
 
     Parameters
@@ -46,6 +47,9 @@ class SymmetricModel(BatchModel):
     plain : bool
         Whether the shapes show little detail.
     """
+
+    makes = SymmetricShape
+    steps, plain_steps = 200, 120
 
     def __init__(
         self,
@@ -80,6 +84,31 @@ class SymmetricModel(BatchModel):
         self.folds = config.symmetric_family in ("connected", "free")
         self.base = self._make_base(config, generator, plain=plain)
         self.sharpness = self.base.sharpness
+
+    @classmethod
+    def begin(
+        cls,
+        problems: Sequence[Problem],
+        frames: Sequence[Whitening],
+        config: FitConfig,
+        *,
+        generator: torch.Generator,
+        plain: bool,
+    ) -> Self:
+        """Start with the best axes of what there is of the objects; see `FitModel`."""
+        return cls(problems, frames, config, generator=generator, plain=plain)
+
+    @classmethod
+    def frame(cls, problem: Problem) -> Whitening:
+        """Return the map that moves, and scales all axes alike."""
+        ndim = len(problem.whitening.centre)
+        spread = float(np.linalg.det(problem.whitening.matrix)) ** (1 / ndim)
+        return Whitening(problem.whitening.centre, np.eye(ndim) * spread)
+
+    @classmethod
+    def continues(cls, shape: ImplicitShape, config: FitConfig, *, plain: bool) -> bool:
+        """Return False: axes are found anew, and with them all that depends on them."""
+        return False
 
     def _make_base(
         self, config: FitConfig, generator: torch.Generator, *, plain: bool
@@ -167,14 +196,7 @@ class SymmetricModel(BatchModel):
         )
 
     def adopt(self, row: int, shape: ImplicitShape) -> None:
-        """Leave a row at its own start: axes and scale are found anew, which is quick."""
-
-
-def reach_of(problem: Problem, frame: Whitening) -> float:
-    """Radius, in the coordinates of a model, of a ball that holds an object with some room."""
-    cells = frame(problem.grid.cell_centres(problem.window, problem.core))
-    own = frame(problem.strokes[problem.own])
-    return float(_BALL_ROOM * np.linalg.norm(np.concatenate([cells, own]), axis=1).max())
+        """Leave a row at its own start; see `continues`."""
 
 
 def _found(problem: Problem, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:

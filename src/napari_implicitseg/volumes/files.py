@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.volumes.volume import Grid, Volume
 
 __all__ = ["check_output", "read_image", "read_labels", "read_probability", "write_labels"]
@@ -44,7 +45,7 @@ def read_image(
     *,
     level: int = 0,
     channel_axis: int | None = None,
-    time: int | None = None,
+    time: TimeChoice = None,
     name: str = "image",
 ) -> Volume:
     """Open an image; large TIFF and zarr arrays stay in their file.
@@ -60,8 +61,9 @@ def read_image(
     channel_axis : int, optional
         Which axis of the array in the file holds channels. By default what
         the file says.
-    time : int, optional
-        Which time point to take, needed if there are several.
+    time : int or "all", optional
+        Which time point to take, needed if there are several; all make time an axis like
+        those of space, which then may be two.
     name : str
         What to call it in messages.
 
@@ -83,7 +85,7 @@ def read_labels(
     path: str | os.PathLike[str],
     *,
     level: int = 0,
-    time: int | None = None,
+    time: TimeChoice = None,
     name: str = "labels",
 ) -> Volume:
     """Open a label image: one integer per voxel.
@@ -131,7 +133,7 @@ def read_probability(
     path: str | os.PathLike[str],
     *,
     level: int = 0,
-    time: int | None = None,
+    time: TimeChoice = None,
 ) -> NDArray[np.float32]:
     """Read a map of the probability that a voxel is object.
 
@@ -262,7 +264,7 @@ def write_labels(
 
 
 def _read(
-    path: Path, level: int, channel_axis: int | None, time: int | None, name: str, *, labels: bool
+    path: Path, level: int, channel_axis: int | None, time: TimeChoice, name: str, *, labels: bool
 ) -> Volume:
     """Open a file or folder by what it is."""
     _check_input(path, name)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from napari_implicitseg._types import TimeChoice
+
 __all__ = [
     "METADATA_FILES",
     "holds_data",
@@ -62,7 +64,7 @@ def read_zarr(
     *,
     level: int = 0,
     channel_axis: int | None = None,
-    time: int | None = None,
+    time: TimeChoice = None,
 ) -> Volume:
     """Open a level of an OME-Zarr image or label image, or a zarr array.
 
@@ -73,7 +75,8 @@ def read_zarr(
         taken), or an array; an array of an OME-Zarr image gets its axes.
     level : int
         Level of the pyramid, 0 is full resolution.
-    channel_axis, time : int, optional
+    channel_axis : int, optional
+    time : int or "all", optional
         See `napari_implicitseg.volumes.read_image`.
 
     Returns

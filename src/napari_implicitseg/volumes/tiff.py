@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.volumes.volume import Grid
 
 __all__ = ["read_tiff", "write_tiff"]
@@ -50,7 +51,7 @@ def read_tiff(
     *,
     level: int = 0,
     channel_axis: int | None = None,
-    time: int | None = None,
+    time: TimeChoice = None,
     labels: bool = False,
 ) -> Volume:
     """Read the first series of a TIFF file.
@@ -64,7 +65,8 @@ def read_tiff(
     path : Path
     level : int
         Level of a pyramid, 0 is full resolution.
-    channel_axis, time : int, optional
+    channel_axis : int, optional
+    time : int or "all", optional
         See `napari_implicitseg.volumes.read_image`.
     labels : bool
         Whether the file holds labels.
@@ -102,7 +104,7 @@ def _read(
     path: Path,
     level: int,
     channel_axis: int | None,
-    time: int | None,
+    time: TimeChoice,
     labels: bool,
 ) -> Volume:
     """Find the array, its axes and its scale in an open file."""

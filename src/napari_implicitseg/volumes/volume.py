@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from napari_implicitseg._types import TimeChoice
+
 __all__ = [
     "EAGER_BYTES",
     "Axis",
@@ -166,7 +168,8 @@ class Grid:
                 f"{self.ndim} axes {', '.join(self.axes)}: give one positive number for each."
             )
         named = self.unit if unit is None else unit_name(unit)
-        return replace(self, scale=values, units=(named,) * self.ndim)
+        units = (u if a == "t" else named for a, u in zip(self.axes, self.units, strict=True))
+        return replace(self, scale=values, units=tuple(units))
 
     @classmethod
     def plain(cls, ndim: int) -> Grid:
@@ -182,7 +185,7 @@ class Volume:
     Attributes
     ----------
     data : ndarray or FileArray
-        Without time and without axes of length 1 that are not y or x.
+        Without time, unless it was asked for, and without axes of length 1 that are not y or x.
     axes : tuple of Axis
         One per axis of `data`.
     path : Path
@@ -230,7 +233,7 @@ class Volume:
         """Return scale, translation and units of the axes that are not channels."""
         axes = [axis for i, axis in enumerate(self.axes) if i != channel_axis]
         plain = Grid.plain(len(axes))
-        named = all(axis.kind == "space" and axis.name for axis in axes)
+        named = all(axis.kind in ("space", "time") and axis.name for axis in axes)
         return Grid(
             axes=tuple(axis.name for axis in axes) if named else plain.axes,
             scale=tuple(_sane(axis.scale) for axis in axes),
@@ -251,7 +254,7 @@ def arrange(
     path: Path,
     kind: str,
     channel_axis: int | None = None,
-    time: int | None = None,
+    time: TimeChoice = None,
     channels: int | None = None,
     close: Callable[[], object] | None = None,
 ) -> Volume:
@@ -267,8 +270,8 @@ def arrange(
         The file and its format, for messages.
     channel_axis : int, optional
         Which axis of `source` holds channels, if the user says so.
-    time : int, optional
-        Which time point to take of several.
+    time : int or "all", optional
+        Which time point to take of several; all make time an axis like those of space.
     channels : int, optional
         Keep only so many channels (the rest is transparency).
     close : callable, optional
@@ -277,7 +280,8 @@ def arrange(
     Raises
     ------
     FileError
-        If there are several time points or channel axes and none was chosen.
+        If there are several time points or channel axes and none was chosen, or all
+        time points of more than two axes of space were.
     InputError
         If `channel_axis` or `time` is out of range.
     """
@@ -287,11 +291,13 @@ def arrange(
     if not any(axis.kind == "time" for axis in axes):
         check_no_time(time, path)
     for i, axis in enumerate(axes):
-        if axis.kind == "time":
+        if axis.kind == "time" and time != "all":
             key[i] = _time_index(shape[i], time, path)
         elif axis.kind == "channel" and channels is not None:
             key[i] = slice(0, channels)
     dropped = _drop_single(key, axes)
+    if time == "all":
+        _check_space_time(key, axes, shape, path)
     view = FileArray(source, tuple(key), path=path, kind=kind, close=close)
     kept = tuple(a for a, part in zip(axes, key, strict=True) if isinstance(part, slice))
     data = np.asarray(view) if view.nbytes <= EAGER_BYTES else view
@@ -320,10 +326,22 @@ def _name_channels(
     return axes
 
 
-def check_no_time(time: int | None, path: Path) -> None:
+def check_no_time(time: TimeChoice, path: Path) -> None:
     """Refuse a time point of a file without time, other than the only one."""
     if time not in (None, 0, -1):
         raise InputError(f"time is {time} but '{path}' has no axis of time.")
+
+
+def _check_space_time(
+    key: Sequence[int | slice], axes: Sequence[Axis], shape: tuple[int, ...], path: Path
+) -> None:
+    """Refuse time as an axis beside three of space."""
+    left = [a for a, part in zip(axes, key, strict=True) if isinstance(part, slice)]
+    if sum(a.kind != "channel" for a in left) > 3:
+        raise FileError(
+            f"'{path}' of shape {shape} has time and three axes of space; shapes in space and "
+            "time have two of space. Choose one time point with --time N."
+        )
 
 
 def _time_index(length: int, time: int | None, path: Path) -> int:

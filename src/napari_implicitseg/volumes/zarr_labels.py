@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["image_of_labels", "write_zarr_labels"]
 
+_TYPES = {"t": "time"}
 _COARSEST = 512
 _CHUNKS = {1: (65536,), 2: (1024, 1024), 3: (32, 256, 256)}
 
@@ -99,12 +100,14 @@ Level = tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]
 
 
 def _own_levels(shape: Sequence[int], grid: Grid) -> Iterator[Level]:
-    """Halve the finest axes until the image is small."""
+    """Halve the finest axes of space until the image is small."""
     sizes, scale = list(shape), list(grid.scale)
     yield tuple(sizes), tuple(scale), grid.translate
-    while max(sizes) > _COARSEST:
-        finest = min(s for s, n in zip(scale, sizes, strict=True) if n > 1)
-        for axis, n in enumerate(sizes):
+    space = [axis for axis, name in enumerate(grid.axes) if name not in _TYPES]
+    while max(sizes[axis] for axis in space) > _COARSEST:
+        finest = min(scale[axis] for axis in space if sizes[axis] > 1)
+        for axis in space:
+            n = sizes[axis]
             if n > 1 and scale[axis] < 2 * finest:
                 sizes[axis], scale[axis] = -(-n // 2), scale[axis] * 2
         yield tuple(sizes), tuple(scale), grid.translate
@@ -158,7 +161,7 @@ def _write_group(
     import zarr
 
     axes = [
-        {"name": name, "type": "space", **({"unit": unit} if unit else {})}
+        {"name": name, "type": _TYPES.get(name, "space"), **({"unit": unit} if unit else {})}
         for name, unit in zip(grid.axes, grid.units, strict=True)
     ]
     datasets = [

@@ -47,7 +47,11 @@ SHAPES = {
     "symmetric": "Symmetric",
     "free": "Free (no promise)",
 }
-SCOPES = {"slice": "Current slice", "slices": "All slices, one by one", "volume": "Volume, in 3D"}
+SCOPES = {
+    "slice": "Current slice",
+    "slices": "All slices, one by one",
+    "volume": "Volume, in 3D (or 2D and time)",
+}
 EVIDENCE = {
     "auto": "Automatic",
     "histogram": "Colours (histogram)",
