@@ -37,7 +37,7 @@ class FitConfig:
         Hidden layers and units per layer of the input-convex network.
     steps : int or None
         Gradient steps of what is fitted by gradient descent; None takes 120 for
-        the input-convex network and star-shaped sets, 480 for connected ones, 200
+        the input-convex network and star-shaped sets, 440 for connected ones, 200
         for symmetric and free ones; fewer for many objects but for the network.
     learning_rate : float
         Peak learning rate of the input-convex network.

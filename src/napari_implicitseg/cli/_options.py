@@ -124,7 +124,7 @@ StepsOption = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Gradient steps; polytopes take none. [default: 120 icnn and star, 480 connected, "
+        help="Gradient steps; polytopes take none. [default: 120 icnn and star, 440 connected, "
         "200 symmetric and free; fewer for many objects]",
     ),
 ]

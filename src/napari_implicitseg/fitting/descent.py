@@ -78,8 +78,10 @@ class _Field:
     weight: NDArray[np.float32]
     near: NDArray[np.int64]
     strokes: NDArray[np.float32]
-    own: NDArray[np.float32]
-    mass: NDArray[np.float32]
+
+    def cells(self, blur: int) -> NDArray[np.float32]:
+        """Coordinates, target and weight of each cell, (N, D + 2)."""
+        return np.column_stack([self.coords, self.targets[blur], self.weight])
 
 
 class Pool:
@@ -103,33 +105,37 @@ class Pool:
         device: torch.device,
     ) -> None:
         fields = [_field(p, f, points) for p, f in zip(problems, frames, strict=True)]
-        self._coords = padded([f.coords for f in fields], device)
-        self._targets = [padded([f.targets[i] for f in fields], device) for i in range(3)]
-        self._weight = padded([f.weight for f in fields], device)
+        # Coordinates, target and weight of a point lie together, once per blur: one look-up each.
+        self._cells = [padded([f.cells(blur) for f in fields], device) for blur in range(3)]
+        self._strokes = padded([f.strokes for f in fields], device)
         self._near = padded([f.near for f in fields], device)
-        self._sizes = torch.tensor([[len(f.coords), len(f.near)] for f in fields], device=device)
-        self._strokes = [
-            padded(parts, device)
-            for parts in zip(*((f.strokes, f.own, f.mass) for f in fields), strict=True)
-        ]
+        self._sizes = torch.tensor(
+            [[len(f.near), len(f.coords)] for f in fields], device=device
+        ).repeat_interleave(torch.tensor([points // 2, points - points // 2]), 1)
+        self._half = points // 2
 
-    def draw(
-        self, count: int, blur: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw `count` points per object, and all strokes; targets of blur 0, 1 or none (2)."""
-        batch = len(self._coords)
-        chance = torch.rand((batch, count), generator=generator).to(self._coords.device)
-        half = count // 2
-        near = (chance[:, :half] * self._sizes[:, 1:]).long()
-        anywhere = (chance[:, half:] * self._sizes[:, :1]).long()
-        index = torch.cat([self._near.gather(1, near), anywhere], 1)
-        strokes, own, mass = self._strokes
-        spread = index[..., None].expand(-1, -1, self._coords.shape[-1])
-        return (
-            torch.cat([self._coords.gather(1, spread), strokes], 1),
-            torch.cat([self._targets[blur].gather(1, index), own], 1),
-            torch.cat([self._weight.gather(1, index), mass], 1),
-        )
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self._sizes)
+
+    def draw(self, blur: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw points of each object, and all strokes; targets of blur 0, 1 or none (2).
+
+        Returns
+        -------
+        coords : Tensor, shape (B, M, D)
+        targets, weights : Tensor, shape (B, M)
+        """
+        chance = torch.rand(self._sizes.shape, generator=generator).to(self._sizes.device)
+        index = (chance * self._sizes).long()
+        near = self._near.gather(1, index[:, : self._half])
+        index = torch.cat([near, index[:, self._half :]], 1)
+        cells = self._cells[blur]
+        # Whole rows of all objects in one table: far quicker than to gather number by number.
+        first = torch.arange(len(cells), device=cells.device)[:, None] * cells.shape[1]
+        drawn = cells.flatten(0, 1).index_select(0, (index + first).flatten())
+        points = torch.cat([drawn.view(*index.shape, -1), self._strokes], 1)
+        return points[..., :-2], points[..., -2], points[..., -1]
 
 
 def descend(
@@ -149,14 +155,14 @@ def descend(
         done = step / schedule.steps
         sharpness = math.exp(low + (high - low) * min(1.0, 1.2 * done))
         blur = sum(done >= share for share in _BLURRED)
-        coords, target, weight = pool.draw(schedule.points, blur, generator)
+        coords, target, weight = pool.draw(blur, generator)
         with torch.enable_grad():
             inside = torch.sigmoid(-sharpness * model.level(coords))
             loss = (weight * (inside - target) ** 2).sum(-1) / weight.sum(-1).clamp(min=1e-9)
             grads = torch.autograd.grad(loss.sum(), optimiser.parameters)
         optimiser.step(_clipped(grads), _rate(done))
         history.append(loss.detach())
-    return torch.stack(history, dim=1).tolist() if history else [[] for _ in pool._sizes]
+    return torch.stack(history, dim=1).tolist() if history else [[] for _ in range(len(pool))]
 
 
 def _rate(done: float) -> float:
@@ -193,9 +199,9 @@ def _field(problem: Problem, frame: Whitening, points: int) -> _Field:
         targets=np.stack([*targets, target]).reshape(3, -1),
         weight=weight.reshape(-1),
         near=near,
-        strokes=frame(problem.strokes[chosen]).astype(np.float32),
-        own=problem.own[chosen].astype(np.float32),
-        mass=mass,
+        strokes=np.column_stack([frame(problem.strokes[chosen]), problem.own[chosen], mass]).astype(
+            np.float32
+        ),
     )
 
 
