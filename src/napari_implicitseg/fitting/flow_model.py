@@ -53,7 +53,7 @@ class FlowModel(FitModel):
 
     sharpness = (10.0, 80.0)
     makes = ConnectedShape
-    steps, plain_steps = 440, 140
+    steps, plain_steps = 440, 280
 
     def __init__(
         self,

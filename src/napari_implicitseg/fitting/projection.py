@@ -33,10 +33,11 @@ _FINER = 2
 # and they are far apart if the gap is this share of the main one's longest side.
 _PART = 0.2
 _FAR = 0.25
-# Of a convex object, what a ball of this share of its inscribed one does not reach may be a blob
-# that is attached, and what is missing of the hull of the rest a chunk that is lost: such cells
-# weigh less.
+# What a ball of this share of the inscribed one does not reach may be a blob that is attached. What
+# is missing of the hull of the rest or, if the shape may bend, what a ball outside of it does not
+# reach, may be a chunk that is lost. Such cells weigh less.
 _BALL = 0.3
+_OUTER_BALL = 0.5
 _ATTACHED_WEIGHT = 0.7
 _LOST_WEIGHT = 0.05
 
@@ -177,6 +178,15 @@ def _opened(mask: BoolArray, pitch: tuple[int, ...]) -> BoolArray:
     )
 
 
+def _closed(body: BoolArray, mask: BoolArray, pitch: tuple[int, ...]) -> BoolArray:
+    """Fill what a ball outside a body does not reach; its radius is a share of the largest's."""
+    radius = _OUTER_BALL * float(closed_depth(mask, pitch).max())
+    sides = int(np.ceil(radius / min(pitch))) + 1
+    far = ndimage.distance_transform_edt(np.pad(~body, sides, constant_values=True), sampling=pitch)
+    reached = ndimage.distance_transform_edt(far < radius, sampling=pitch) < radius
+    return np.asarray(~reached[(slice(sides, -sides),) * body.ndim])
+
+
 def _mean(share: NDArray[Any], step: tuple[int, ...]) -> NDArray[np.float32]:
     """Share of each cell that is the object's."""
     mean = finite_mean(share[None].astype(np.float32), step)[0]
@@ -196,9 +206,10 @@ def _cells(
     weight = np.abs(2 * share - 1)
     weight[target & ~parts] = 0
     target &= parts
+    body = _opened(target, window.step)
+    weight[target & ~body] *= _ATTACHED_WEIGHT
+    lost = digital_hull(body) if convex else _closed(body, target, window.step)
+    weight[lost & ~target] *= _LOST_WEIGHT
     if convex:
-        body = _opened(target, window.step)
-        weight[target & ~body] *= _ATTACHED_WEIGHT
-        weight[digital_hull(body) & ~target] *= _LOST_WEIGHT
         weight[between] = 0
     return Cells(window, target.reshape(-1), weight.reshape(-1))
