@@ -11,8 +11,9 @@ from napari_implicitseg.config import FitConfig
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fits import FitOptions, Start, fit_image
+from napari_implicitseg.ids import checked_ids, checked_labels
 from napari_implicitseg.predictors.evidence import SOURCES
-from napari_implicitseg.repairs import checked_labels, repair_labels, repair_slices
+from napari_implicitseg.repairs import repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import read_scribbles
 from napari_implicitseg.shapes.certificate import Certificate, certify
@@ -41,7 +42,7 @@ __all__ = [
 _SHAPES = ("convex", "connected", "star", "symmetric", "free")
 _COUPLINGS = ("sequential",)
 _SMALLEST = 1e-15
-_MOST_ANISOTROPY = 1e4
+_MOST_ANISOTROPY = 200
 
 
 def fit_scribbles(
@@ -127,7 +128,7 @@ def fit_scribbles(
     """
     _check_choice("shape", shape, _SHAPES)
     _check_choice("coupling", coupling, _COUPLINGS)
-    config = config or FitConfig()
+    config = _checked_config(config)
     image, scribbles = _image_array(image), _as_array(scribbles)
     if isinstance(scribbles, np.ma.MaskedArray):
         scribbles = scribbles.filled(0)
@@ -146,7 +147,7 @@ def fit_scribbles(
         source=source,
         spacing=_checked_spacing(spacing, ndim),
         config=config,
-        seed=seed,
+        seed=_checked_seed(seed),
         device=_device(device),
     )
     if warm_start is not None and warm_start.labels.shape != reader.shape:
@@ -225,23 +226,23 @@ def project_labels(
     (True, True)
     """
     _check_choice("shape", shape, _SHAPES)
-    config = config or FitConfig()
+    config = _checked_config(config)
     values = checked_labels(_as_array(labels))
     options = FitOptions(
         shape=shape,
         source="given",
         spacing=_checked_spacing(spacing, values.ndim),
         config=config,
-        seed=seed,
+        seed=_checked_seed(seed),
         device=_device(device),
     )
     repair = repair_slices if config.per_slice else repair_labels
-    return repair(values, options, ids=ids, progress=progress)
+    return repair(values, options, ids=checked_ids(ids), progress=progress)
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise an InputError unless an option is one of the choices."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(c) for c in choices)
         raise InputError(f"{name} is {value!r}; use one of {listed}.")
 
@@ -250,7 +251,10 @@ def _as_array(value: Any) -> Any:
     """Return an array-like with shape and dtype; lists and tuples become NumPy arrays."""
     if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
         return value
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError("The rows of a list are of different lengths; give an array.") from error
 
 
 def _image_array(value: Any) -> Any:
@@ -279,7 +283,7 @@ def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float,
         return (1.0,) * ndim
     try:
         values = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"spacing is {spacing!r}; give one positive number for each of the {ndim} spatial axes."
         ) from error
@@ -287,9 +291,26 @@ def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float,
     if len(values) != ndim or not sane or max(values) > _MOST_ANISOTROPY * min(values):
         raise InputError(
             f"spacing is {values}; give one positive number for each of the {ndim} spatial axes, "
-            f"none more than {_MOST_ANISOTROPY:g} times another."
+            f"none more than {_MOST_ANISOTROPY:g} times another. An axis of time takes the size of "
+            "another axis."
         )
     return values
+
+
+def _checked_config(config: FitConfig | None) -> FitConfig:
+    """Return the options, those by default if none are given."""
+    if config is None:
+        return FitConfig()
+    if not isinstance(config, FitConfig):
+        raise InputError(f"config is {config!r}; give a FitConfig, or None.")
+    return config
+
+
+def _checked_seed(seed: int) -> int:
+    """Return a seed that torch and NumPy take."""
+    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
+        raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1.")
+    return int(seed)
 
 
 def _device(name: str) -> torch.device:
@@ -298,7 +319,7 @@ def _device(name: str) -> torch.device:
         return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
     return device

@@ -15,6 +15,9 @@ _CHOICES = {
     "symmetric_family": ("convex", "connected", "star", "free"),
     "symmetry": ("mirror", "rotation"),
 }
+_LEAST = {"planes": 4, "layers": 1, "width": 1, "steps": 1}
+_OPTIONAL = ("planes", "steps")
+_LEAST_ORDER = {"mirror": 1, "rotation": 2}
 _MOST_ORDER = 64
 
 
@@ -49,9 +52,9 @@ class FitConfig:
         Of symmetric shapes: what is made symmetric.
     symmetry : {"mirror", "rotation"}
         Of symmetric shapes: the kind of symmetry.
-    order : int
+    order : int or None
         Of symmetric shapes: number of mirrors, 1 or more, or of equal turns that
-        make a full one, 2 or more.
+        make a full one, 2 or more. None takes the least.
     """
 
     model: Literal["polytope", "icnn"] = "polytope"
@@ -64,7 +67,7 @@ class FitConfig:
     flow: Literal["lattice", "realnvp"] = "lattice"
     symmetric_family: Literal["convex", "connected", "star", "free"] = "connected"
     symmetry: Literal["mirror", "rotation"] = "mirror"
-    order: int = 1
+    order: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values no fit can work with."""
@@ -73,17 +76,30 @@ class FitConfig:
             if value not in choices:
                 listed = " or ".join(map(repr, choices))
                 raise InputError(f"{name} is {value!r}; use {listed}.")
-        if self.planes is not None and self.planes < 4:
-            raise InputError(f"planes is {self.planes}; a bounded shape needs at least 4.")
-        for name in ("layers", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; use at least 1.")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps is {self.steps}; use at least 1, or None.")
-        least = 1 if self.symmetry == "mirror" else 2
-        if not least <= self.order <= _MOST_ORDER:
+        if not isinstance(self.per_slice, bool):
+            raise InputError(f"per_slice is {self.per_slice!r}; use True or False.")
+        for name, least in _LEAST.items():
+            self._check_whole(name, least)
+        least = _LEAST_ORDER[self.symmetry]
+        whole = isinstance(self.order, int) and not isinstance(self.order, bool)
+        if self.order is not None and not (whole and least <= self.order <= _MOST_ORDER):
             raise InputError(
-                f"order is {self.order}; a {self.symmetry} symmetry has {least} to {_MOST_ORDER}."
+                f"order is {self.order!r}; a {self.symmetry} symmetry has {least} to {_MOST_ORDER}."
             )
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}; use a positive number.")
+        rate = self.learning_rate
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+            raise InputError(f"learning_rate is {rate!r}; use a number over 0, at most 1.")
+
+    def _check_whole(self, name: str, least: int) -> None:
+        """Refuse what is no whole number, or too small."""
+        value = getattr(self, name)
+        if value is None and name in _OPTIONAL:
+            return
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            none = ", or None" if name in _OPTIONAL else ""
+            raise InputError(f"{name} is {value!r}; use a whole number, at least {least}{none}.")
+
+    @property
+    def symmetry_order(self) -> int:
+        """The order, or the least of the symmetry."""
+        return self.order or _LEAST_ORDER[self.symmetry]

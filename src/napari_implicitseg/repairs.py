@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import ndimage
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.features import Window
@@ -18,10 +19,11 @@ from napari_implicitseg.fitting.painting import paint
 from napari_implicitseg.fitting.problem import Effort, Geometry, touches_border
 from napari_implicitseg.fitting.projection import find_objects, pose_mask
 from napari_implicitseg.fitting.sequential import Fitted
-from napari_implicitseg.ids import count_voxels
+from napari_implicitseg.ids import as_ids, count_voxels
 from napari_implicitseg.results import FitReport, FitResult
-from napari_implicitseg.shapes.certificate import certify
+from napari_implicitseg.shapes.certificate import certify, crop_box, digital_hull
 from napari_implicitseg.shapes.connected import ConnectedShape
+from napari_implicitseg.shapes.rays import best_centre, fill_rays
 from napari_implicitseg.slice_fits import gather_slices, part_of
 
 if TYPE_CHECKING:
@@ -29,14 +31,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg._types import BoolArray, LabelArray, Progress
     from napari_implicitseg.fits import FitOptions
     from napari_implicitseg.fitting.problem import Problem
     from napari_implicitseg.fitting.projection import Found
     from napari_implicitseg.shapes.base import ImplicitShape
     from napari_implicitseg.shapes.certificate import Certificate, CertificateKind
 
-__all__ = ["checked_labels", "repair_labels", "repair_slices"]
+__all__ = ["repair_labels", "repair_slices"]
 
 # Objects with fewer voxels than this times the number of axes stay as they are.
 _LEAST_VOXELS = 2
@@ -46,6 +48,10 @@ _SHARPER = {2: 3.0, 3: 1.0}
 # Objects whose problems are held at a time.
 _BATCH = 64
 _MOST_LISTED = 20
+# Where a fit agrees less with an object, that is too thin for it.
+_LEAST_AGREEMENT = 0.5
+# Share of an object's box along one axis that says that its pieces are joined.
+_JOINED = 0.7
 _CERTIFICATES: dict[str, CertificateKind] = {
     "convex": "convex",
     "connected": "connected",
@@ -53,45 +59,12 @@ _CERTIFICATES: dict[str, CertificateKind] = {
     "symmetric": "symmetric",
     "free": "none",
 }
-_MOST_ID = 2**32 - 1
-
-
-def checked_labels(labels: Any) -> NDArray[Any]:
-    """Return labels, or a probability map, as an array that can be repaired.
-
-    Raises
-    ------
-    InputError
-        If it can not.
-    """
-    values = np.asarray(labels.filled(0) if isinstance(labels, np.ma.MaskedArray) else labels)
-    if values.ndim not in (2, 3):
-        raise InputError(f"The labels have {values.ndim} axes; a repair takes 2D or 3D labels.")
-    if values.dtype == bool:
-        return values.astype(np.uint8)
-    if values.dtype.kind not in "iuf":
-        raise InputError(f"The labels are of type {values.dtype}; give integers, 0 for background.")
-    if not values.size:
-        return values.astype(np.uint8)
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f":
-        if np.isnan(low):
-            raise InputError(
-                "The probability map holds NaN; give numbers within 0 to 1, for instance by "
-                "numpy.nan_to_num."
-            )
-        if not (low >= 0 and high <= 1):
-            raise InputError(
-                f"The labels are of type {values.dtype} and range from {low:g} to {high:g}. A "
-                "probability map lies within 0 to 1; labels are integers: convert them, for "
-                "instance by labels.astype('uint32')."
-            )
-        return values
-    if low < 0:
-        raise InputError(f"The labels hold {low}; ids have to be positive, and 0 is background.")
-    if high > _MOST_ID:
-        raise InputError(f"The labels hold {high}; the largest id is {_MOST_ID}. Relabel them.")
-    return values
+_NAMES = {
+    "convex": "convex",
+    "connected": "one piece",
+    "star": "star-shaped",
+    "symmetric": "symmetric",
+}
 
 
 @dataclass(slots=True)
@@ -102,7 +75,8 @@ class _Repair:
     out: LabelArray
     certificates: dict[int, Certificate] = field(default_factory=dict)
     small: list[int] = field(default_factory=list)
-    apart: list[int] = field(default_factory=list)
+    apart: list[Found] = field(default_factory=list)
+    traced: list[int] = field(default_factory=list)
 
 
 def repair_labels(
@@ -131,18 +105,20 @@ def repair_labels(
     tick = Ticker(progress)
     tick("Finding the objects")
     probability = values.dtype.kind == "f"
-    found = find_objects((values > 0.5).astype(np.uint8) if probability else values)
+    found = find_objects(as_ids(values))
     chosen = _chosen(found, ids)
     repair = _Repair(values, np.zeros(values.shape, np.uint32))
     effort = Effort.for_objects(len(chosen), values.ndim)
     effort = replace(effort, sharp=int(_SHARPER[values.ndim] * effort.sharp))
     grid = Geometry(values.shape, options.spacing, effort)
     items, losses = _fitted(repair, chosen, grid, options, tick)
+    repair.traced += [item.label for item in items if item.is_traced]
     _keep_others(repair, {item.label for item in items})
     tick("Checking the masks")
     if options.shape == "convex":
-        part_overlaps(items, grid)
-    paint(repair.out, items, grid)
+        held = None if probability else values
+        part_overlaps(items, grid, before=held, check=tick.stay)
+    paint(repair.out, items, grid, before=None if probability else values)
     for item in items:
         tick.stay()
         repair.certificates[item.label] = keep_promise(repair.out, item, options.shape, grid)
@@ -160,7 +136,7 @@ def repair_labels(
         spacing=options.spacing,
         report=FitReport(
             seconds=time.perf_counter() - begin,
-            warnings=_warnings(repair, any_found=bool(found)),
+            warnings=_warnings(repair, agreement, any_found=bool(found)),
             agreement=agreement,
             unchanged=tuple(repair.small),
         ),
@@ -182,16 +158,21 @@ def repair_slices(
         )
     begin = time.perf_counter()
     flat = replace(options, spacing=options.spacing[1:])
+    inside = as_ids(values)
     if ids is not None:
-        _chosen(find_objects(values), ids)
-    filled = [z for z in range(len(values)) if values[z].any()]
+        _chosen(find_objects(inside), ids)
+    filled = [z for z in range(len(values)) if inside[z].any()]
     results = {}
     for done, z in enumerate(filled):
-        here = None if ids is None else sorted(set(ids) & set(np.unique(values[z]).tolist()))
+        here = None if ids is None else sorted(set(ids) & set(np.unique(inside[z]).tolist()))
         part = part_of(progress, done, len(filled))
         results[z] = repair_labels(values[z], flat, ids=here, progress=part)
     result = gather_slices(results, values.shape, options.spacing, begin)
-    report = replace(result.report, agreement=_agreement_over(values, results))
+    # What is too small in some slices only is told of there.
+    fitted = {label for one in results.values() for label in one.shapes}
+    unchanged = tuple(label for label in result.report.unchanged if label not in fitted)
+    agreement = _agreement_over(values, results)
+    report = replace(result.report, agreement=agreement, unchanged=unchanged)
     return replace(result, report=report)
 
 
@@ -201,7 +182,7 @@ def _agreement_over(values: NDArray[Any], results: Mapping[int, FitResult]) -> d
     after: Counter[int] = Counter()
     both: Counter[int] = Counter()
     for z, result in results.items():
-        old = (values[z] > 0.5).astype(np.uint8) if values.dtype.kind == "f" else values[z]
+        old = as_ids(values[z])
         before.update(count_voxels(old))
         after.update(count_voxels(result.labels))
         both.update(count_voxels(np.where(old == result.labels, old, 0)))
@@ -244,12 +225,13 @@ def _fitted(
             problem, apart = pose_mask(one, repair.values, grid, convex=solver.is_convex)
             problems.append(problem)
             if apart:
-                repair.apart.append(one.label)
+                repair.apart.append(one)
         if not problems:
             continue
         shapes, history = solver.solve(problems, [None] * len(problems))
         for problem, shape, lost in zip(problems, shapes, history, strict=True):
-            items.append(_rasterised(problem, shape, lost, grid))
+            item = _rasterised(problem, shape, lost, grid)
+            items.append(_traced_if_better(item, repair.values, options.shape))
             losses[problem.label] = lost
     return items, losses
 
@@ -270,10 +252,35 @@ def _rasterised(
         window = Window(first, last, window.step)
 
 
+def _traced_if_better(item: Fitted, values: NDArray[Any], family: str) -> Fitted:
+    """Take an object's own voxels, to be mended, where it is too thin for the shape fitted."""
+    crop = values[item.window.slices]
+    own = np.asarray(crop > 0.5 if crop.dtype.kind == "f" else crop == item.label)
+    agreement = _iou(item.mask, own)
+    if agreement >= _LEAST_AGREEMENT:
+        return item
+    mended = own
+    if family == "convex":
+        mended = digital_hull(own)
+    elif family == "star":
+        mended = fill_rays(own, best_centre(own)[0])
+    elif family == "connected":
+        pieces, count = ndimage.label(own, np.ones((3,) * own.ndim))
+        mended = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1 if count > 1 else own
+    if _iou(mended, own) <= agreement:
+        return item
+    return replace(item, mask=own, is_traced=True)
+
+
+def _iou(one: BoolArray, other: BoolArray) -> float:
+    """Intersection over union of two masks; 0 if both are empty."""
+    return int((one & other).sum()) / max(int((one | other).sum()), 1)
+
+
 def _keep_others(repair: _Repair, fitted: set[int]) -> None:
     """Leave the objects that were not fitted as they are."""
     if repair.values.dtype.kind == "f":
-        if repair.small:
+        if not fitted:
             repair.out[repair.values > 0.5] = 1
         return
     for z in range(len(repair.values)):
@@ -294,7 +301,9 @@ def _agreement(repair: _Repair, items: Sequence[Fitted]) -> dict[int, float]:
     return dict(sorted(out.items()))
 
 
-def _warnings(repair: _Repair, *, any_found: bool) -> tuple[str, ...]:
+def _warnings(
+    repair: _Repair, agreement: Mapping[int, float], *, any_found: bool
+) -> tuple[str, ...]:
     """Advice for the user."""
     out = []
     if not any_found:
@@ -304,24 +313,40 @@ def _warnings(repair: _Repair, *, any_found: bool) -> tuple[str, ...]:
             f"{_listed(repair.small)} too small for any shape and stayed as before "
             f"(fewer than {_LEAST_VOXELS * repair.values.ndim} voxels)."
         )
+    joined = [one.label for one in repair.apart if _joins(repair, one)]
     out += [
         f"Object {label} is in pieces far apart; one mask now joins them. If they are two "
         "objects, give them two ids and repair again."
-        for label in repair.apart
-        if repair.certificates[label].components == 1
+        for label in joined
     ]
-    out += [
-        f"Object {label} is not {c.kind}: {c.detail}."
-        for label, c in sorted(repair.certificates.items())
-        if not c.holds and label not in repair.small
-    ]
-    out += [
-        f"Object {label} has no voxels left: others hold them. Repair it alone, or give it an id "
-        "of the objects around it."
-        for label, c in sorted(repair.certificates.items())
-        if not c.components
-    ]
+    for label, c in sorted(repair.certificates.items()):
+        kept = agreement.get(label, 1.0)
+        if not c.components:
+            out.append(
+                f"Object {label} has no voxels left: no shape of this family fits it, or others "
+                "hold them. Repair it alone, or leave it out."
+            )
+        elif kept < _LEAST_AGREEMENT:
+            out.append(
+                f"Object {label} agrees with what it was by {kept:.2f} only. If it is several "
+                "objects, give each its own id and repair again."
+            )
+        elif label in repair.traced:
+            out.append(
+                f"Object {label} is too thin for the shapes that are fitted: its own voxels were "
+                "mended."
+            )
+        if not c.holds and label not in repair.small:
+            out.append(f"Object {label} is not {_NAMES[c.kind]}: {c.detail}.")
     return tuple(out)
+
+
+def _joins(repair: _Repair, one: Found) -> bool:
+    """Whether one piece now reaches the ends of an object that was in pieces."""
+    box = crop_box(repair.out[one.box] == one.label)
+    size = [s.stop - s.start for s in one.box]
+    reach = max((b.stop - b.start) / n for b, n in zip(box, size, strict=True))
+    return repair.certificates[one.label].components == 1 and reach > _JOINED
 
 
 def _listed(labels: Sequence[int]) -> str:

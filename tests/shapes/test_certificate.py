@@ -197,3 +197,10 @@ def test_centres_spacings_and_symmetries_of_other_dimensions_are_refused():
 def test_a_voxel_a_line_and_the_full_grid_keep_every_promise(kind):
     for mask in (np.eye(1), np.eye(12), np.ones((7, 9), np.uint8), np.ones((4, 1, 6), bool)):
         assert certify(mask, kind=kind).holds
+
+
+def test_what_is_masked_is_outside():
+    mask = np.ma.masked_array(np.ones((9, 9), int), mask=False)
+    mask[4] = np.ma.masked
+    certificate = certify(mask, kind="connected")
+    assert (certificate.holds, certificate.components) == (False, 2)

@@ -182,7 +182,9 @@ def test_an_axis_without_a_name_is_what_the_scribbles_make_of_it(tmp_path: Path)
 
 def test_several_time_points_need_a_choice(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata={"axes": "TYX"})
-    with pytest.raises(FileError, match=r"5 time points.*0 to 4 \(--time\)"):
+    with pytest.raises(
+        FileError, match=r"5 time points.*0 to 4 \(--time N\).*--time all; with --per-slice"
+    ):
         read_image(tmp_path / "a.ome.tif")
     np.testing.assert_array_equal(read_image(tmp_path / "a.ome.tif", time=3).data, STACK[3])
     with pytest.raises(InputError, match="time is 7"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.widgets._repair_run import parse_ids
+from napari_implicitseg.ids import parse_ids
 
 from .helpers import damaged, iou, press_preview, repair_preview
 

@@ -24,6 +24,7 @@ __all__ = [
     "Json",
     "Level",
     "Model",
+    "ModelOption",
     "OmeZarr",
     "OmeZarrOption",
     "OrderOption",
@@ -98,6 +99,10 @@ ShapeOption = Annotated[
         "from a centre), symmetric (see --symmetry), or free (no promise)."
     ),
 ]
+ModelOption = Annotated[
+    Model,
+    typer.Option(help="Of convex shapes: polytope is fast; icnn is an input-convex network."),
+]
 FlowOption = Annotated[
     Flow,
     typer.Option(
@@ -150,10 +155,9 @@ def _time(text: str) -> TimeChoice:
     """Read a time point."""
     if text == "all":
         return "all"
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"'{text}' is neither a whole number nor all.") from None
+    if not text.isdecimal():
+        raise typer.BadParameter(f"'{text}' is neither a whole number nor all.")
+    return int(text)
 
 
 Time = Annotated[
@@ -169,7 +173,7 @@ Time = Annotated[
 PerSlice = Annotated[
     bool, typer.Option("--per-slice", help="Take each z slice, or frame, by itself, in 2D.")
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Makes the result repeatable.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the result repeatable.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:0, mps.")]
 OmeZarrOption = Annotated[OmeZarr, typer.Option(help="Version of an OME-Zarr written on its own.")]
 SaveResult = Annotated[
@@ -213,8 +217,8 @@ def fit_config(
     symmetric = shape is Shape.SYMMETRIC
     connected = shape is Shape.CONNECTED or (symmetric and symmetric_family is Family.CONNECTED)
     planes = shape is Shape.CONVEX and model is Model.POLYTOPE
-    if order is None or not symmetric:
-        order = 2 if symmetry is Symmetry.ROTATION else 1
+    if not symmetric:
+        order = None
     config = FitConfig(
         model=model.value,
         per_slice=per_slice,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from napari_implicitseg.errors import ImplicitSegError
+from napari_implicitseg.errors import ImplicitSegError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,15 +60,14 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     return values
 
 
-def parse_ids(text: str) -> tuple[int, ...]:
-    """Parse "3,7,9"; for typer, which turns the error into one about usage."""
+def parse_ids(text: str) -> tuple[tuple[int, int], ...]:
+    """Parse "3,7-9"; for typer, which turns the error into one about usage."""
+    from napari_implicitseg import ids
+
     try:
-        values = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no list of ids such as 3,7,9") from None
-    if min(values) < 1:
-        raise typer.BadParameter(f"{text!r}: ids are positive, 0 is background")
-    return values
+        return ids.parse_ids(text)
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @contextmanager

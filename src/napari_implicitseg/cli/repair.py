@@ -48,10 +48,11 @@ def repair(
         Any,
         typer.Option(
             parser=parse_ids,
-            metavar="3,7,9",
+            metavar="3,7-9",
             help="Objects to repair; the others stay as they are. [default: all]",
         ),
     ] = None,
+    model: options.ModelOption = options.Model.POLYTOPE,
     flow: options.FlowOption = options.Flow.LATTICE,
     symmetric_family: options.SymmetricFamilyOption = options.Family.CONNECTED,
     symmetry: options.SymmetryOption = options.Symmetry.MIRROR,
@@ -91,6 +92,7 @@ def repair(
         config, warnings = options.fit_config(
             context,
             shape=shape,
+            model=model,
             flow=flow,
             symmetric_family=symmetric_family,
             symmetry=symmetry,
@@ -107,14 +109,22 @@ def repair(
         )
         outputs.check_names()
         from napari_implicitseg.cli import _inputs, _report
-        from napari_implicitseg.ids import count_voxels
+        from napari_implicitseg.ids import count_voxels, present
 
         data = _inputs.read_objects(labels, level=level, time=time)
         grid = _inputs.corrected_grid(data.grid, spacing, unit, dropped=data.dropped)
         before = count_voxels(data.values)
         outputs.check_content(grid, lambda: max(before, default=0))
         result = _project(
-            data.values, grid, shape=shape.value, ids=ids, seed=seed, device=device, config=config
+            data.values,
+            grid,
+            shape=shape.value,
+            ids=None
+            if ids is None
+            else present(ids, data.values > 0.5 if data.values.dtype.kind == "f" else data.values),
+            seed=seed,
+            device=device,
+            config=config,
         )
         outputs.write(grid, result, version=ome_zarr_version.value)
         report = _report.make_repair(result, grid, before, [*warnings, *data.warnings])
@@ -139,7 +149,7 @@ def _project(
         return project_labels(
             values,
             shape=shape,
-            spacing=grid.spacing or grid.scale,
+            spacing=grid.fit_spacing,
             ids=ids,
             seed=seed,
             device=device,

@@ -9,7 +9,7 @@ the other; the smaller one then keeps its voxels, or it would have none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ import torch
 from napari_implicitseg.shapes.clipped import ClippedShape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,13 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["part_overlaps"]
 
 _MOST_VOXELS = 2000
+_MOST_SHARED = 20000
 _NEWTON_STEPS = 12
 _RIDGE = 0.1
 # Share of an object's strokes on the wrong side of a plane that makes the plane useless.
 _MOST_STROKES_LOST = 0.5
 
 
-def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
+def part_overlaps(
+    items: Sequence[Fitted],
+    grid: Geometry,
+    *,
+    before: NDArray[Any] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Clip overlapping shapes by a plane between them, in place.
 
     Parameters
@@ -42,10 +49,16 @@ def part_overlaps(items: Sequence[Fitted], grid: Geometry) -> None:
     items : sequence of Fitted
         Their shapes and masks are replaced where they overlap another's.
     grid : Geometry
+    before : ndarray of integer, optional
+        Labels of the image that are repaired: who held a voxel has a claim to it.
+    check : callable
+        Called before each pair of objects is looked at; may raise to cancel.
     """
+    body = [_thinned(_voxels(item)) for item in items]
     cuts: dict[int, list[tuple[NDArray[np.float64], float]]] = {}
     for i, j in _overlapping(items):
-        plane = _parting_plane(items[i], items[j], grid)
+        check()
+        plane = _parting_plane((items[i], items[j]), (body[i], body[j]), grid, before)
         if plane is None:
             _carve(*sorted((items[i], items[j]), key=lambda item: int(item.mask.sum())))
             continue
@@ -96,28 +109,39 @@ def _carve(inner: Fitted, outer: Fitted) -> None:
 
 
 def _parting_plane(
-    a: Fitted, b: Fitted, grid: Geometry
+    pair: tuple[Fitted, Fitted],
+    own: tuple[NDArray[np.int64], NDArray[np.int64]],
+    grid: Geometry,
+    before: NDArray[Any] | None,
 ) -> tuple[NDArray[np.float64], float] | None:
     """Plane ``n . x = c`` with a's side below and b's above, between voxel centres.
 
-    A logistic regression of who owns the voxels of both masks, where the lower
-    level owns the shared ones; the bound then makes the fewest mistakes. A
+    A logistic regression of who owns the voxels of both masks, of which some are
+    given as `own`. Of the shared ones it is who held them before, or the lower
+    level; the bound then makes the fewest mistakes. A
     stroke counts more than any number of voxels. None if the plane would take
     most of an object's strokes away.
     """
-    shared = _shared(a, b)
+    a, b = pair
+    shared = _thinned(_shared(a, b), _MOST_SHARED)
     with torch.no_grad():
         coords = torch.from_numpy((shared + 0.5) * grid.pitch)
         is_b = np.asarray(a.shape.level(coords) > b.shape.level(coords))
-    own = [_thinned(_voxels(item)) for item in (a, b)]
+    if before is not None:
+        held = before[tuple(shared.T)]
+        is_b = np.where(np.isin(held, (a.label, b.label)), held == b.label, is_b)
     strokes = [a.anchors, b.anchors]
     points = (np.concatenate([shared, *own, *strokes]) + 0.5) * grid.pitch
     # A mask's own voxels come twice where they are shared; what the level says of those counts.
     sides = [np.full(len(part), k % 2 == 1) for k, part in enumerate((*own, *strokes))]
     owner = np.concatenate([is_b, *sides])
     weight = np.ones(len(points))
-    count = sum(len(part) for part in strokes)
-    weight[len(points) - count :] = len(points)
+    if before is not None:
+        # A share of an object counts, not its voxels: the small ones would lose to the large.
+        weight = np.where(owner, 1 / max(1, len(strokes[1])), 1 / max(1, len(strokes[0])))
+    else:
+        count = sum(len(part) for part in strokes)
+        weight[len(points) - count :] = len(points)
     normal = _logistic_normal(points, owner, weight / weight.mean())
     bound = _best_bound(points @ normal, owner, float(grid.pitch.min()) * 1e-3, weight)
     for part, above in zip(strokes, (False, True), strict=True):
@@ -132,9 +156,9 @@ def _voxels(item: Fitted) -> NDArray[np.int64]:
     return np.asarray(np.argwhere(item.mask) + np.asarray(item.window.start), np.int64)
 
 
-def _thinned(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most so many voxels, evenly picked."""
-    return voxels[:: max(1, len(voxels) // _MOST_VOXELS)]
+def _thinned(voxels: NDArray[np.int64], most: int = _MOST_VOXELS) -> NDArray[np.int64]:
+    """At most about so many voxels, evenly picked."""
+    return voxels[:: max(1, len(voxels) // most)]
 
 
 def _logistic_normal(

@@ -13,7 +13,7 @@ from napari_implicitseg.fitting.problem import background_sides
 from napari_implicitseg.shapes.certificate import Certificate, certify, crop_box, digital_hull
 from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.joining import join_pieces, straight_link
-from napari_implicitseg.shapes.rays import fill_rays
+from napari_implicitseg.shapes.rays import best_centre, fill_rays
 from napari_implicitseg.shapes.star import StarShape
 from napari_implicitseg.shapes.symmetric import SymmetricShape
 from napari_implicitseg.shapes.symmetries import fill_images
@@ -30,6 +30,7 @@ __all__ = ["keep_promise"]
 
 # Joining pieces may break a symmetry, and the other way round.
 _MOST_ROUNDS = 5
+_SHORT = 2
 _FIRST_SAMPLES, _MOST_SAMPLES = 64, 1 << 14
 
 
@@ -103,6 +104,8 @@ def _link(item: Fitted, grid: Geometry) -> Link:
     start = np.asarray(item.window.start)
 
     def link(first: NDArray[np.int64], last: NDArray[np.int64], /) -> NDArray[np.int64]:
+        if np.abs(last - first).max() <= _SHORT:
+            return straight_link(first, last)  # No path is shorter on the grid.
         begin, end = (torch.from_numpy((v + start + 0.5) * grid.pitch) for v in (first, last))
         count = _FIRST_SAMPLES
         while True:
@@ -129,6 +132,8 @@ def _keep_star(labels: LabelArray, item: Fitted, grid: Geometry) -> Certificate:
     assert isinstance(item.shape, StarShape)
     point = item.shape.star_centre.numpy() / grid.pitch - 0.5 - np.asarray(item.window.start)
     centre = tuple(_within(point, mask).tolist())
+    if item.is_traced:
+        centre, _ = best_centre(mask)
     full = fill_rays(mask, centre)
     taken = Counter(crop[full & ~mask].tolist())
     free = taken.pop(0, 0)
@@ -175,10 +180,15 @@ def _keep_symmetric(labels: LabelArray, item: Fitted, grid: Geometry) -> Certifi
     crop[full] = item.label
     padded[inner] = full
     certificate = certify(padded, kind="symmetric", symmetry=symmetry, spacing=spacing)
-    return replace(certificate, repaired=int(np.count_nonzero(full & ~mask)))
+    certificate = replace(certificate, repaired=int(np.count_nonzero(full & ~mask)))
+    held = fill_images(padded, symmetry, spacing)[inner] & blocked
+    if certificate.holds or not held.any():
+        return certificate
+    return replace(certificate, detail=_went_to(Counter(crop[held].tolist()), "its images"))
 
 
 def _went_to(taken: Counter[int], what: str) -> str:
     """Say which objects hold voxels that the promise would need."""
     others = ", ".join(str(i) for i in sorted(taken))
-    return f"{sum(taken.values())} voxels of {what} went to object {others}"
+    count = sum(taken.values())
+    return f"{count} voxel{'s' * (count != 1)} of {what} went to object {others}"

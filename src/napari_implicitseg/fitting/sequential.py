@@ -74,6 +74,8 @@ class Fitted:
     losses : list of float
     beyond : Window, optional
         Larger window of a mask that reaches beyond that of the problem.
+    is_traced : bool
+        Whether the mask is that of the evidence, for which the shape is too coarse.
     """
 
     problem: Problem
@@ -81,6 +83,7 @@ class Fitted:
     mask: BoolArray
     losses: list[float]
     beyond: Window | None = None
+    is_traced: bool = False
 
     @property
     def label(self) -> int:

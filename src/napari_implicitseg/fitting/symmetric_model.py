@@ -61,7 +61,7 @@ class SymmetricModel(FitModel):
         plain: bool = False,
     ) -> None:
         super().__init__()
-        self._group, self._order = config.symmetry, config.order
+        self._group, self._order = config.symmetry, config.symmetry_order
         ndim = len(frames[0].centre)
         self._elements = group_elements(self._group, self._order, ndim).float()
         found = [_found(p, config) for p in problems]
@@ -207,7 +207,9 @@ def _found(problem: Problem, config: FitConfig) -> tuple[np.ndarray, np.ndarray]
     sides = background_sides(window, problem.grid, mask.shape)
     mask = np.pad(mask, sides)
     spacing = problem.grid.pitch * window.step
-    found = find_symmetry(mask, tuple(spacing.tolist()), kind=config.symmetry, order=config.order)
+    found = find_symmetry(
+        mask, tuple(spacing.tolist()), kind=config.symmetry, order=config.symmetry_order
+    )
     moved = np.asarray(found.centre) - np.array([before for before, _ in sides]) * spacing
     centre = moved + np.asarray(window.start) * problem.grid.pitch
     return centre, np.asarray(found.axes)

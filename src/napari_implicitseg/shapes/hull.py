@@ -35,7 +35,10 @@ def as_mask(mask: NDArray[Any]) -> BoolArray:
     InputError
         If the mask is not 2D or 3D.
     """
-    mask = np.asarray(mask)
+    try:
+        mask = np.asarray(mask.filled(0) if isinstance(mask, np.ma.MaskedArray) else mask)
+    except ValueError as error:
+        raise InputError("The rows of a list are of different lengths; give an array.") from error
     if mask.ndim not in (2, 3):
         raise InputError(f"The mask has {mask.ndim} axes; give a 2D or 3D mask.")
     return mask if mask.dtype == bool else np.asarray(mask != 0)

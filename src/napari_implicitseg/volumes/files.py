@@ -118,7 +118,11 @@ def read_labels(
         volume = _one_channel(volume, axis, name)
     if volume.data.dtype.kind not in "iub":
         values = volume.data if isinstance(volume.data, np.ndarray) else None
-        if values is None or not np.array_equal(values, np.rint(values)):
+        if (
+            values is None
+            or values.dtype.kind != "f"
+            or not np.array_equal(values, np.rint(values))
+        ):
             raise FileError(
                 f"The {name} '{path}' have dtype {volume.data.dtype}; labels are whole numbers. "
                 "Save them as an integer label image."

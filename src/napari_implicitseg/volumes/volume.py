@@ -144,6 +144,21 @@ class Grid:
         common = _METRES[self.units[-1]]
         return tuple(s * _METRES[u] / common for s, u in zip(self.scale, self.units, strict=True))
 
+    @property
+    def fit_spacing(self) -> tuple[float, ...]:
+        """Voxel size for a fit, in one unit if there is one; a step in time counts as one in x."""
+        space = [i for i, axis in enumerate(self.axes) if axis != "t"]
+        units = tuple(self.units[i] for i in space)
+        only = replace(
+            self,
+            axes=tuple(self.axes[i] for i in space),
+            scale=tuple(self.scale[i] for i in space),
+            translate=tuple(self.translate[i] for i in space),
+            units=units,
+        )
+        sizes = dict(zip(space, only.spacing or only.scale, strict=True))
+        return tuple(sizes.get(i, sizes[space[-1]]) for i in range(self.ndim))
+
     def with_spacing(self, spacing: Sequence[float], unit: str | None = None) -> Grid:
         """Replace the voxel size.
 
@@ -350,8 +365,8 @@ def _time_index(length: int, time: int | None, path: Path) -> int:
         if length == 1:
             return 0
         raise FileError(
-            f"'{path}' has {length} time points; one is fitted at a time. "
-            f"Choose one from 0 to {length - 1} (--time)."
+            f"'{path}' has {length} time points. Choose one from 0 to {length - 1} (--time N), or "
+            "make time an axis (--time all; with --per-slice each frame is taken by itself)."
         )
     if not -length <= time < length:
         raise InputError(

@@ -29,6 +29,7 @@ __all__ = [
     "like",
     "region_of",
     "size_unit",
+    "spacing_of",
 ]
 
 HIDDEN_FROM_CHOICES = "napari_implicitseg:preview"
@@ -182,6 +183,15 @@ def align(layer: Layer, image: Image | Labels, level: int = 0) -> None:
     for name, value in like(image, level).items():
         if not np.array_equal(getattr(layer, name), value):
             setattr(layer, name, value)
+
+
+def spacing_of(layer: Layer) -> tuple[float, ...]:
+    """Voxel size of a layer per axis; a step in time counts as one in space."""
+    sizes = [abs(float(s)) for s in layer.scale]
+    for axis, (label, unit) in enumerate(zip(layer.axis_labels, layer.units, strict=True)):
+        if str(label).lower() in ("t", "time") or unit.is_compatible_with("second"):
+            sizes[axis] = sizes[-1]
+    return tuple(sizes)
 
 
 def size_unit(layer: Layer, axes: Sequence[int]) -> str:

@@ -10,12 +10,15 @@ from napari.layers import Image, Labels
 
 from napari_implicitseg.config import FitConfig
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.widgets._repair_run import IdRange, RepairRequest, parse_ids
+from napari_implicitseg.ids import parse_ids
+from napari_implicitseg.widgets._layers import spacing_of
+from napari_implicitseg.widgets._repair_run import RepairRequest
 from napari_implicitseg.widgets._scribble_inputs import WATCHED_VOXELS, region_shown
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_implicitseg.ids import IdRange
     from napari_implicitseg.widgets._repair_run import RepairOutcome
 
 __all__ = ["IDS", "TARGETS", "RepairInputs", "advise", "build_request", "can_be_source"]
@@ -104,7 +107,7 @@ def build_request(viewer: ViewerModel, inputs: RepairInputs) -> RepairRequest:
         labels=labels,
         name=source.name,
         region=region,
-        spacing=tuple(abs(float(s)) for s in source.scale),
+        spacing=spacing_of(source),
         shape=inputs.shape,
         config=inputs.config,
         per_slice=inputs.scope == "slices" and len(region.axes) == 3,

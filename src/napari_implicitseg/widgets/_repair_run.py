@@ -6,39 +6,27 @@ holds what the widget shows.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.ids import among, count_voxels
+from napari_implicitseg.ids import among, count_voxels, present
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from napari_implicitseg._types import LabelArray, Progress
     from napari_implicitseg.config import FitConfig
+    from napari_implicitseg.ids import IdRange
     from napari_implicitseg.shapes.certificate import Certificate
     from napari_implicitseg.widgets._layers import Region
 
 __all__ = [
-    "IdRange",
     "RepairOutcome",
     "RepairRequest",
     "RepairRow",
-    "parse_ids",
     "warm_up",
 ]
-
-IdRange = tuple[int, int]
-"""First and last of some ids in a row."""
-
-_RANGE = re.compile(r"(\d+)(?:\s*(?:-|\u2013|\.\.)\s*(\d+))?")
-_MOST_ID = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +121,7 @@ class RepairRequest:
                 f"Layer '{self.name}' has NaN or infinite values; a probability map lies within "
                 "0 to 1. Replace them, for instance by numpy.nan_to_num(data)."
             )
-        ids = None if self.ids is None or labels.dtype.kind == "f" else _present(self.ids, labels)
+        ids = None if self.ids is None or labels.dtype.kind == "f" else present(self.ids, labels)
         try:
             result = project_labels(
                 labels,
@@ -169,35 +157,6 @@ class RepairRequest:
         )
 
 
-def parse_ids(text: str) -> tuple[IdRange, ...]:
-    """Read a list of ids such as `2, 5-9 12`.
-
-    Raises
-    ------
-    InputError
-        If it is no such list, or empty.
-    """
-    if not text.strip(" ,;"):
-        raise InputError("Type the ids of the objects to repair, for instance 2, 5-9.")
-    found = []
-    for part in re.split(r"[,;]", text.strip(" ,;")):
-        matches = list(_RANGE.finditer(part))
-        if not matches or _RANGE.sub("", part).strip():
-            raise InputError(
-                f"The ids are {text!r}; type ids and ranges with commas between them, for instance "
-                "2, 5-9."
-            )
-        found += [(int(m[1]), int(m[2] or m[1])) for m in matches]
-    for low, high in found:
-        if not 0 < low <= high <= _MOST_ID:
-            raise InputError(
-                f"The ids hold {low}-{high}; ids go from 1 to {_MOST_ID}, the smaller first."
-                if low != high
-                else f"The ids hold {low}; ids go from 1 to {_MOST_ID}, 0 is background."
-            )
-    return tuple(found)
-
-
 def warm_up(progress: Progress) -> None:
     """Import what a repair needs and compile it, on a tiny mask."""
     from napari_implicitseg.api import project_labels
@@ -206,15 +165,3 @@ def warm_up(progress: Progress) -> None:
     labels[12:36, 10:40] = 1
     labels[20:24, 10:20] = 0
     project_labels(labels, progress=progress)
-
-
-def _present(ranges: Sequence[IdRange], labels: NDArray[Any]) -> list[int]:
-    """Ids to repair: single ones whether they are there or not, of ranges those that are there."""
-    there = np.unique(labels[labels != 0])
-    found: set[int] = set()
-    for low, high in ranges:
-        inside = there[(there >= low) & (there <= high)].tolist()
-        found |= {low} if low == high else set(inside)
-        if not inside and low != high:
-            raise InputError(f"There is no object from {low} to {high} in the masks shown.")
-    return sorted(found)

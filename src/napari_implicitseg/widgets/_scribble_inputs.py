@@ -125,7 +125,7 @@ def build_request(
         figures=_figures(inputs.shapes, scribbles, region, labels, numbers),
         whole=tuple(int(n) for n in scribbles.data.shape),
         region=region,
-        spacing=tuple(abs(float(s)) for s in scribbles.scale),
+        spacing=_layers.spacing_of(scribbles),
         shape=inputs.shape,
         config=inputs.config,
         scope=inputs.scope if len(region.axes) == 3 else "slice",

@@ -18,7 +18,7 @@ __all__ = ["ShapeChoices"]
 
 FLOWS = {"lattice": "Lattice (stays one piece)", "realnvp": "RealNVP (as published)"}
 SYMMETRIES = {"mirror": "Mirror", "rotation": "Rotation"}
-FAMILIES = {"convex": "Convex", "connected": "Connected", "star": "Star-shaped", "free": "Free"}
+FAMILIES = {"connected": "Connected", "convex": "Convex", "star": "Star-shaped", "free": "Free"}
 _MOST_ORDER = 64
 
 

@@ -208,4 +208,5 @@ class RepairWidget(SessionPanel):
 
 def _suits(layer: Layer) -> bool:
     """Whether a layer may be taken as masks unasked."""
-    return isinstance(layer, Labels) and layer.visible and not layer.multiscale
+    named = "scribbles" not in layer.name.lower()  # Strokes are no masks.
+    return isinstance(layer, Labels) and layer.visible and not layer.multiscale and named
