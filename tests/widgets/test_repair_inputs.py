@@ -155,13 +155,18 @@ def test_a_stack_is_repaired_slice_by_slice_or_one_slice_alone(open_repair, qtbo
         False,
         False,
     ]
+    viewer.dims.set_point(0, 9)
+    assert "The preview is of slice 2, not of the one shown" in widget.advice.text()
+    viewer.dims.set_point(0, 6)
+    assert "click a row" in widget.advice.text()
     widget.scope_box.value = "slices"
     press_preview(widget, qtbot)
     shown = repair_preview(viewer).copy()
     assert iou(shown[2] == 4, bad[1] == 4) > 0.9
     viewer.dims.set_point(0, 0)
     widget.session.jump(4)
-    assert viewer.dims.point[0] == 3 * np.argmax((shown == 4).sum(axis=(1, 2)))
+    changed = ((shown == 4) ^ (bad == 4)).sum(axis=(1, 2))
+    assert viewer.dims.point[0] == 3 * np.argmax(changed) == 6
     widget.accept_button.click()
     assert np.array_equal(viewer.layers["cells repaired"].data, shown)
 

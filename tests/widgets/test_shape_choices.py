@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_implicitseg import FitConfig
+
 from .helpers import drag, iou, settle
 
 
@@ -35,7 +37,7 @@ def test_only_options_that_matter_can_be_changed(painted, qtbot):
         "convex": (True, False, False),
         "connected": (False, True, False),
         "star": (False, False, False),
-        "symmetric": (False, False, True),
+        "symmetric": (False, True, True),
         "free": (False, False, False),
     }
     for shape, (model, flow, symmetry) in expected.items():
@@ -64,9 +66,20 @@ def test_symmetry_is_passed_on(painted, qtbot):
     choices.symmetry_box.value = "rotation"
     assert choices.order_box.value() == 2
     choices.order_box.setValue(4)
-    choices.family_box.value = "connected"
     assert choices.flow_box.enabled
+    choices.family_box.value = "star"
+    assert not choices.flow_box.enabled
     config = widget.session.inputs.config
-    assert (config.symmetry, config.order, config.symmetric_family) == ("rotation", 4, "connected")
+    assert (config.symmetry, config.order, config.symmetric_family) == ("rotation", 4, "star")
     widget.shape_box.value = "convex"
-    assert widget.session.inputs.config.order == 1
+    assert widget.session.inputs.config == FitConfig()
+
+
+def test_the_choices_begin_with_the_defaults_of_the_library(painted):
+    _, widget, _ = painted()
+    choices = widget.choices
+    default = FitConfig()
+    assert choices.family_box.value == default.symmetric_family
+    assert choices.flow_box.value == default.flow
+    assert choices.symmetry_box.value == default.symmetry
+    assert choices.order_box.value() == default.symmetry_order

@@ -11,7 +11,6 @@ from napari_implicitseg.fitting.descent import Pool, Schedule, descend
 from napari_implicitseg.fitting.flow_model import FlowModel
 from napari_implicitseg.fitting.free_model import FreeModel
 from napari_implicitseg.fitting.points import Whitening, torch_threads
-from napari_implicitseg.fitting.problem import Effort
 from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.fitting.symmetric_model import SymmetricModel
 
@@ -31,8 +30,8 @@ _MODELS: dict[str, type[FitModel]] = {
     "symmetric": SymmetricModel,
     "free": FreeModel,
 }
-# Many small objects show less detail: their models are smaller, and found sooner.
-_PLAIN_EFFORT = 0.5
+# Of so many objects each shows less detail: their models are smaller, and found sooner.
+_MANY = 5
 # A warm start needs only the last part of the schedule.
 _WARM_BEGIN = 0.6
 # Points per step against those of the first stages of a polytope; they are drawn anew each time.
@@ -153,6 +152,5 @@ class GradientSolver:
 
     @property
     def _plain(self) -> bool:
-        """Whether there are so many objects that each is given little effort."""
-        full = Effort.for_objects(1, len(self._grid.shape))
-        return self._grid.effort.soft < _PLAIN_EFFORT * full.soft
+        """Whether there are so many objects that each is given less effort."""
+        return self._grid.effort.objects >= _MANY

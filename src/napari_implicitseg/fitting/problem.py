@@ -57,6 +57,8 @@ class Effort:
         Most cells of the same window where evidence is settled with its neighbours.
     soft, sharp : int
         Most points of the first and the last stages of a fit.
+    objects : int
+        Number of objects.
     """
 
     cells: int
@@ -64,6 +66,7 @@ class Effort:
     settled: int
     soft: int
     sharp: int
+    objects: int
 
     @classmethod
     def for_objects(cls, count: int, ndim: int) -> Effort:
@@ -71,7 +74,8 @@ class Effort:
         share = min(1.0, max(_LEAST_EFFORT, _FULL_EFFORT / max(count, 1)))
         flat = (112**2, 360**2, 180**2, 2000, 2400)
         full = flat if ndim == 2 else (40**3, 72**3, 40**3, 5000, 8000)
-        return cls(*(int(share * n) for n in full))
+        cells, fine, settled, soft, sharp = (int(share * n) for n in full)
+        return cls(cells, fine, settled, soft, sharp, count)
 
 
 @dataclass(frozen=True, slots=True)

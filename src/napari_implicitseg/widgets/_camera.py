@@ -22,8 +22,14 @@ _MARGIN = 8
 """Voxels at least to be seen around an object."""
 
 
-def look_at(viewer: ViewerModel, layer: Layer, region: Region, mask: NDArray[np.bool_]) -> None:
-    """Move to where an object is seen whole, in the slice with most of it.
+def look_at(
+    viewer: ViewerModel,
+    layer: Layer,
+    region: Region,
+    mask: NDArray[np.bool_],
+    change: NDArray[np.bool_] | None = None,
+) -> None:
+    """Move to where an object is seen whole, in the slice where most of it has changed.
 
     Parameters
     ----------
@@ -34,6 +40,8 @@ def look_at(viewer: ViewerModel, layer: Layer, region: Region, mask: NDArray[np.
         The part of the layer's array the mask speaks of.
     mask : ndarray of bool
         The object; nothing happens if it is empty.
+    change : ndarray of bool, optional
+        Where it has changed; without any it is the slice with most of it.
     """
     hits = [np.flatnonzero(mask.any(axis=_others(a, mask.ndim))) for a in range(mask.ndim)]
     if not all(hit.size for hit in hits):
@@ -43,7 +51,7 @@ def look_at(viewer: ViewerModel, layer: Layer, region: Region, mask: NDArray[np.
     low = np.array([0 if i is None else i for i in region.index], float)
     high = low.copy()
     focus = low.copy()
-    part = mask
+    part = mask if change is None or not change.any() else change
     for axis, hit in zip(region.axes, hits, strict=True):
         low[axis], high[axis] = hit[0], hit[-1]
         focus[axis] = (low[axis] + high[axis]) / 2

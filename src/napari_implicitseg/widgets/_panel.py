@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from napari_implicitseg.errors import ImplicitSegError
 from napari_implicitseg.widgets._base import DockedWidget, guarded, show_problem
@@ -67,6 +68,20 @@ class SessionPanel(DockedWidget):
         self.notes = notes_label()
         self.notes.hide()
         self._last_problem = ""
+
+    def scrolled(self) -> QVBoxLayout:
+        """Make the layout of the panel; it scrolls where the window is too low for all."""
+        area, content = QScrollArea(), QWidget()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(8, 8, 8, 8)
+        return layout
 
     def connect_session(self) -> None:
         """Connect the session and its jobs; when all the parts of the panel are there."""

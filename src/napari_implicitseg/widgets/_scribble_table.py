@@ -130,13 +130,13 @@ def promise_text(certificate: Certificate | None) -> tuple[str, str]:
         return "no mask", "The strokes led to no mask. Paint a longer stroke inside the object."
     if certificate.kind == "none":
         pieces = certificate.components
-        text = f", {pieces} pieces" if pieces > 1 else ""
-        return f"no promise{text}", "A free shape promises nothing about its mask."
+        text = f"{pieces} pieces" if pieces > 1 else "no promise"
+        return text, "A free shape promises nothing about its mask."
     if certificate.holds:
         repaired = certificate.repaired
         pieces = certificate.components
-        text = f"{certificate.kind}" + (f", {repaired} repaired" if repaired else "")
-        text += f", {pieces} pieces" if pieces > 1 else ""
+        text = certificate.kind + (f" +{repaired}" if repaired else "")
+        text += f" in {pieces}" if pieces > 1 else ""
         voxels = f" {repaired} voxels were added to keep it." if repaired else ""
         apart = f" It is in {pieces} pieces, as the grid or other slices cut it." * (pieces > 1)
         return f"✓ {text}", f"Checked: the mask is {certificate.kind}.{voxels}{apart}"

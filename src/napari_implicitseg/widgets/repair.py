@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari.layers import Image, Labels
-from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLineEdit, QWidget
 
 from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
@@ -102,8 +102,7 @@ class RepairWidget(SessionPanel):
         self.advanced = fold("Advanced", more)
         target = form()
         target.addRow("Accept into", self.target_box.native)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 8, 8)
+        layout = self.scrolled()
         layout.addLayout(top)
         layout.addWidget(self.advanced)
         layout.addWidget(more)

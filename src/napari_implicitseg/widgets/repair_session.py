@@ -15,12 +15,13 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_implicitseg.errors import ImplicitSegError, InputError
-from napari_implicitseg.ids import among
+from napari_implicitseg.ids import among, as_ids
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._camera import look_at
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._repair_accept import repaired_layer, write_masks
 from napari_implicitseg.widgets._repair_inputs import RepairInputs, advise, build_request
+from napari_implicitseg.widgets._scribble_inputs import region_shown
 from napari_implicitseg.widgets._seen import Seen
 from napari_implicitseg.widgets._session import Session
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RepairSession"]
 
-_OUTLINE = 2
-"""Width of the outlines of the preview, in pixels of the array."""
+_SMALL = 40
+"""Objects of so many pixels across are outlined by one pixel, larger ones by two."""
 
 
 class RepairSession(Session["RepairOutcome"]):
@@ -69,6 +70,8 @@ class RepairSession(Session["RepairOutcome"]):
         # The masks as they were when the preview was asked for, and the undo history then.
         self._running_seen = self._seen = Seen.nothing()
         self._was_stale = False
+        self._outline = 1
+        viewer.dims.events.current_step.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._colour)
 
     # What the user has chosen -------------------------------------------------
@@ -139,11 +142,10 @@ class RepairSession(Session["RepairOutcome"]):
         outcome, source = self.outcome, self.inputs.source
         if outcome is None or source is None:
             return
-        mask = outcome.labels == label
+        after = outcome.labels == label
         before = outcome.request.labels
-        if isinstance(before, np.ndarray):
-            mask |= before > 0.5 if before.dtype.kind == "f" else before == label
-        look_at(self.viewer, source, outcome.request.region, mask)
+        was = as_ids(before) == label if isinstance(before, np.ndarray) else after
+        look_at(self.viewer, source, outcome.request.region, after | was, after ^ was)
 
     # Accepting ----------------------------------------------------------------
 
@@ -206,6 +208,7 @@ class RepairSession(Session["RepairOutcome"]):
         """Let go of the viewer's layers."""
         self.pause()
         self.viewer.dims.events.ndisplay.disconnect(self._colour)
+        self.viewer.dims.events.current_step.disconnect(self._on_step)
         self.inputs = RepairInputs()
 
     def drop_preview(self) -> None:
@@ -226,7 +229,28 @@ class RepairSession(Session["RepairOutcome"]):
             return
         self._was_stale = self.is_stale
         other = self._shown_for.computed != self.inputs.computed
-        self.told.emit(advise(self.inputs, self.outcome, stale=self._was_stale, other=other))
+        advice = advise(self.inputs, self.outcome, stale=self._was_stale, other=other)
+        self.told.emit(self._elsewhere() or advice)
+
+    def _elsewhere(self) -> str:
+        """Say that the preview is of another slice than the one shown, if it is."""
+        outcome, source = self.outcome, self.inputs.source
+        if outcome is None or source is None or len(outcome.request.region.index) != source.ndim:
+            return ""
+        index = outcome.request.region.index
+        shown = region_shown(self.viewer, source, self.inputs.scope).index
+        pairs = [p for p in zip(index, shown, strict=True) if None not in p and p[0] != p[1]]
+        if not pairs:
+            return ""
+        place = ", ".join(str(was) for was, _ in pairs)
+        return (
+            f"The preview is of slice {place}, not of the one shown. Press Preview to repair this "
+            "one; accepting writes to that one."
+        )
+
+    def _on_step(self, event: object) -> None:
+        if self.outcome is not None:
+            self.tell()
 
     # The preview layer --------------------------------------------------------
 
@@ -242,6 +266,8 @@ class RepairSession(Session["RepairOutcome"]):
             self.drop_preview()
             return
         self.outcome = outcome
+        across = np.median([row.after for row in outcome.rows] or [0]) ** (1 / outcome.labels.ndim)
+        self._outline = 1 if across < _SMALL else 2
         data = np.zeros(source.data.shape, np.uint32)
         outcome.request.region.take(data)[...] = outcome.labels
         layer = self.layer
@@ -277,7 +303,7 @@ class RepairSession(Session["RepairOutcome"]):
         if layer is None or source is None:
             return
         flat = self.viewer.dims.ndisplay == 2
-        layer.contour = _OUTLINE if flat else 0
+        layer.contour = self._outline if flat else 0
         if flat or not isinstance(source, Labels):
             layer.colormap = DirectLabelColormap(color_dict={None: "white", 0: "transparent"})
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
-from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLabel, QWidget
 
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KEYS", "ScribbleWidget"]
 
+_SLOW = 3.0
+"""Seconds of a fit after which nobody wants to wait for one at every stroke."""
 KEYS = {"next": "N", "accept": "K", "live": "U"}
 """Keys bound on the viewer while the widget is open."""
 
@@ -115,8 +117,7 @@ class ScribbleWidget(SessionPanel):
         rest.addRow("Shapes layer", self.shapes_box)
         self.choices.add_rows(rest)
         self.advanced = fold("Advanced", more)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(8, 8, 8, 8)
+        layout = self.scrolled()
         layout.addLayout(top)
         layout.addWidget(self.advanced)
         layout.addWidget(more)
@@ -231,7 +232,14 @@ class ScribbleWidget(SessionPanel):
             return
         unit = _layers.size_unit(scribbles, outcome.request.region.axes)
         self.table.show_rows(outcome.rows, unit, scribbles.get_color)
-        self.show_notes(outcome.notes)
+        self.show_notes([*outcome.notes, *self._patience(outcome)])
+
+    def _patience(self, outcome: Outcome) -> list[str]:
+        """Suggest not to wait after every stroke where fits are slow."""
+        seconds = outcome.rows[0].seconds if outcome.rows else 0.0
+        if not self.session.live or seconds < _SLOW:
+            return []
+        return [f"This fit took {seconds:.0f} s. With Live off, strokes wait until you press Fit."]
 
     def _list_probability_layers(self, *_: object) -> None:
         """Offer the other images as probability maps."""
