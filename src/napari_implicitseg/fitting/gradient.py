@@ -131,7 +131,7 @@ class GradientSolver:
         model.to(self._device)
         schedule = self._schedule(part, model)
         with torch_threads(len(part.problems) * schedule.points * _WIDTH):
-            pool = Pool(part.problems, part.frames, schedule.points, self._device)
+            pool = Pool(model.posed(part.problems), part.frames, schedule.points, self._device)
             losses = descend(model, pool, schedule, generator=generator, check=self._check)
             extent = self._grid.extent
             shapes = [model.shape(i, frame, extent) for i, frame in enumerate(part.frames)]

@@ -104,6 +104,10 @@ class FitModel(BatchModel, ABC):
         """Return the map to the coordinates a cold fit works in."""
         return problem.whitening
 
+    def posed(self, problems: Sequence[Problem]) -> Sequence[Problem]:
+        """Return the problems as the model is to see them."""
+        return problems
+
     @classmethod
     @abstractmethod
     def continues(cls, shape: ImplicitShape, config: FitConfig, *, plain: bool) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 
 from napari_implicitseg.fitting.flow_model import FlowModel
 from napari_implicitseg.fitting.free_model import FreeModel, reach_of
 from napari_implicitseg.fitting.models import BatchModel, FitModel, PlanesModel
 from napari_implicitseg.fitting.points import Whitening
-from napari_implicitseg.fitting.problem import background_sides
+from napari_implicitseg.fitting.problem import Cells, background_sides
 from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.shapes.symmetric import SymmetricShape, fold, group_elements
 from napari_implicitseg.shapes.symmetries import find_symmetry
@@ -64,9 +66,9 @@ class SymmetricModel(FitModel):
         self._group, self._order = config.symmetry, config.symmetry_order
         ndim = len(frames[0].centre)
         self._elements = group_elements(self._group, self._order, ndim).float()
-        found = [_found(p, config) for p in problems]
-        centres = np.stack([f(c[None])[0] for f, (c, _) in zip(frames, found, strict=True)])
-        axes = np.stack([a for _, a in found])
+        self._found = [_found(p, config) for p in problems]
+        centres = np.stack([f(c[None])[0] for f, (c, _) in zip(frames, self._found, strict=True)])
+        axes = np.stack([a for _, a in self._found])
         self.centres = nn.Parameter(torch.from_numpy(centres).float())
         self.turns = nn.Parameter(torch.zeros((len(problems), ndim * (ndim - 1) // 2)))
         self.axes: Tensor
@@ -109,6 +111,18 @@ class SymmetricModel(FitModel):
     def continues(cls, shape: ImplicitShape, config: FitConfig, *, plain: bool) -> bool:
         """Return False: axes are found anew, and with them all that depends on them."""
         return False
+
+    def posed(self, problems: Sequence[Problem]) -> Sequence[Problem]:
+        """Return the problems with the mean of all images in the place of the evidence.
+
+        Where images disagree no symmetric set is better than another, and a fit
+        would draw any line through them. The mean of their distances has one.
+        """
+        elements = self._elements.double().numpy()
+        return [
+            replace(p, fine=_averaged(p, centre, [axes.T @ e @ axes for e in elements]))
+            for p, (centre, axes) in zip(problems, self._found, strict=True)
+        ]
 
     def _make_base(
         self, config: FitConfig, generator: torch.Generator, *, plain: bool
@@ -197,6 +211,29 @@ class SymmetricModel(FitModel):
 
     def adopt(self, row: int, shape: ImplicitShape) -> None:
         """Leave a row at its own start; see `continues`."""
+
+
+def _averaged(problem: Problem, centre: np.ndarray, turns: Sequence[np.ndarray]) -> Cells:
+    """Cells of a problem whose targets are those of the mean distance over all images."""
+    fine, grid = problem.fine, problem.grid
+    window = fine.window
+    target = fine.target.reshape(window.shape)
+    weight = fine.weight.reshape(window.shape)
+    pitch = grid.pitch * window.step
+    if not target.any() or target.all():
+        return fine
+    distance = ndimage.distance_transform_edt(~target, sampling=pitch)
+    distance -= ndimage.distance_transform_edt(target, sampling=pitch)
+    middles = grid.cell_centres(window, np.arange(target.size)) - centre
+    total, mass, count = (np.zeros(target.size) for _ in range(3))
+    for turn in turns:
+        points = middles @ turn.T + centre
+        known = ((points >= 0) & (points <= grid.extent)).all(axis=1)  # In the image.
+        at = ((points[known] / grid.pitch - window.start) / window.step - 0.5).T
+        total[known] += ndimage.map_coordinates(distance, at, order=1, mode="nearest")
+        mass[known] += ndimage.map_coordinates(weight, at, order=1, mode="nearest")
+        count[known] += 1
+    return Cells(window, total <= 0, (mass / np.maximum(count, 1)).astype(weight.dtype))
 
 
 def _found(problem: Problem, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ _TIPS = (
 )
 _IOU, _GUARANTEE = 3, 4
 _SWATCH = 14
-_WIDTHS = (64, 62, 62, 52)
+_WIDTHS = (52, 56, 56, 46)
 _KEY = Qt.ItemDataRole.UserRole
 _LABEL = Qt.ItemDataRole.UserRole + 1
 

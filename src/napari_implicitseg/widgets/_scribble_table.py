@@ -135,7 +135,7 @@ def promise_text(certificate: Certificate | None) -> tuple[str, str]:
     if certificate.holds:
         repaired = certificate.repaired
         pieces = certificate.components
-        text = certificate.kind + (f" +{repaired}" if repaired else "")
+        text = f"+{repaired}" if repaired else certificate.kind
         text += f" in {pieces}" if pieces > 1 else ""
         voxels = f" {repaired} voxels were added to keep it." if repaired else ""
         apart = f" It is in {pieces} pieces, as the grid or other slices cut it." * (pieces > 1)
