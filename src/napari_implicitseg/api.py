@@ -74,10 +74,11 @@ def fit_scribbles(
     shape : {"convex", "connected", "star", "symmetric", "free"}
         What is promised of each mask: convex, one piece, star-shaped about a
         centre, equal to its mirror image (or what `config` says), or nothing.
-    evidence : {"auto", "histogram", "geodesic", "none"} or array
+    evidence : {"auto", "histogram", "geodesic", "pixel", "cnn", "teacher", "none"} or array
         What tells object from background: colours under the strokes, distance
-        to the strokes along the image, position only, or both colour and
-        distance, weighed per image ("auto"). An array of the image's spatial
+        to the strokes along the image, a network trained on the strokes (per
+        pixel, with its neighbours, or per pixel and wide), position only, or both
+        colour and distance, weighed per image ("auto"). An array of the image's spatial
         shape is taken as the probability of object, 0 to 1.
     coupling : {"sequential"}
         Evidence first, then the shape.

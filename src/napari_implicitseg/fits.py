@@ -73,10 +73,13 @@ class Start:
     objects : mapping of int to Earlier
     weights : mapping of str to float or None
         Blend of the evidence; found anew if None.
+    networks : mapping of str to mapping
+        Weights of the networks by kind.
     """
 
     objects: Mapping[int, Earlier] = field(default_factory=dict)
     weights: Mapping[str, float] | None = None
+    networks: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, earlier: FitResult | None, samples: Samples, source: str) -> Start:
@@ -94,7 +97,7 @@ class Start:
         known = source == "auto" and set(weights) == {"histogram", "geodesic"}
         looks = earlier.report.looks
         objects = {k: Earlier(s, looks[k]) for k, s in earlier.shapes.items() if k in looks}
-        return cls(objects=objects, weights=weights if known else None)
+        return cls(objects=objects, weights=weights if known else None, networks=earlier.networks)
 
 
 class Ticker:
@@ -149,7 +152,14 @@ def fit_image(
     effort = Effort.for_objects(len(samples.objects), len(reader.shape))
     grid = Geometry(reader.shape, options.spacing, effort)
     evidence = Evidence(
-        reader, samples, source=options.source, spacing=options.spacing, weights=start.weights
+        reader,
+        samples,
+        source=options.source,
+        spacing=options.spacing,
+        weights=start.weights,
+        networks=start.networks,
+        seed=options.seed,
+        check=lambda: tick("Training"),
     )
     tick("Weighing the evidence")
     solver = make_solver(options, grid, tick)
@@ -170,8 +180,12 @@ def fit_image(
         shapes={item.label: item.shape for item in items},
         certificates=certificates,
         evidence=_evidence_map(items, reader.shape),
-        history={f"loss/{item.label}": item.losses for item in items},
+        history={
+            **{f"loss/{kind}": network.losses for kind, network in evidence.networks.items()},
+            **{f"loss/{item.label}": item.losses for item in items},
+        },
         spacing=options.spacing,
+        networks={kind: network.state for kind, network in evidence.networks.items()},
         report=FitReport(
             seconds=time.perf_counter() - begin,
             ignored_voxels=reader.ignored,

@@ -117,6 +117,8 @@ class FitResult:
         Voxel size per axis the fit worked with.
     report : FitReport
         Time, ignored voxels, unsatisfied strokes, advice.
+    networks : mapping of str to mapping of str to ndarray
+        Weights of the networks trained on the strokes, by kind.
     slices : mapping of int to FitResult
         Of a slice-by-slice fit the result of every slice, for a warm start;
         not saved.
@@ -129,6 +131,9 @@ class FitResult:
     history: Mapping[str, list[float]]
     spacing: tuple[float, ...] = ()
     report: FitReport = field(default_factory=FitReport)
+    networks: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(
+        default_factory=dict, repr=False
+    )
     slices: Mapping[int, FitResult] = field(default_factory=dict, repr=False)
 
     def save(self, path: str | Path) -> None:
@@ -154,6 +159,8 @@ class FitResult:
             for name, tensor in shape.state_dict().items():
                 values = tensor.detach().cpu().numpy()
                 tensors[f"shapes/{label}/{name}"] = np.ascontiguousarray(values)
+        for kind, weights in self.networks.items():
+            tensors.update({f"networks/{kind}/{name}": w for name, w in weights.items()})
         metadata = {"format": _FORMAT, "result": json.dumps(self._description())}
         with replace_file(Path(path), overwrite=True) as temporary:
             try:
@@ -193,6 +200,7 @@ class FitResult:
             history=description["history"],
             spacing=tuple(description["spacing"]),
             report=_report(description["report"]),
+            networks=_networks(tensors),
         )
 
     def _description(self) -> dict[str, Any]:
@@ -246,6 +254,16 @@ def _shapes(
             if name.startswith(prefix)
         }
         out[int(label)] = build_shape(description, own)
+    return out
+
+
+def _networks(tensors: dict[str, NDArray[Any]]) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Weights of networks by kind."""
+    out: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name, values in tensors.items():
+        if name.startswith("networks/"):
+            _, kind, weight = name.split("/")
+            out.setdefault(kind, {})[weight] = values
     return out
 
 

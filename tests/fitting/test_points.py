@@ -11,7 +11,6 @@ from napari_implicitseg.fitting.points import (
     Points,
     Whitening,
     gather,
-    torch_threads,
 )
 from napari_implicitseg.fitting.problem import pose, window_around
 
@@ -131,15 +130,3 @@ def test_no_cells_leave_the_strokes(problem):
     points = gather(problem, problem.cells, 100, np.array([], np.int64))
     assert len(points.coords) == min(25, len(problem.own))
     assert (points.weight > 0).all()
-
-
-def test_small_work_takes_one_thread_and_the_count_is_restored():
-    torch.set_num_threads(2)
-    with torch_threads(10):
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 2
-    with torch_threads(10**9):
-        assert torch.get_num_threads() == 2
-    with pytest.raises(ZeroDivisionError), torch_threads(10):
-        1 / 0  # noqa: B018
-    assert torch.get_num_threads() == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,10 @@ def test_only_sides_within_the_image_count_as_touched(axis, side):
 
 def test_many_objects_get_less_effort_each_but_never_none():
     for ndim in (2, 3):
-        efforts = [Effort.for_objects(count, ndim) for count in (0, 1, 8, 9, 30, 1000, 10**6)]
+        counts = (0, 1, 8, 9, 30, 1000, 10**6)
+        efforts = [Effort.for_objects(count, ndim) for count in counts]
+        assert [e.objects for e in efforts] == list(counts)
+        efforts = [replace(e, objects=0) for e in efforts]
         assert efforts[0] == efforts[1] == efforts[2]
         for name in ("cells", "fine", "soft", "sharp"):
             values = [getattr(e, name) for e in efforts]

@@ -29,7 +29,7 @@ __all__ = ["scribble"]
 _MOST_PAINTED = 0.8
 _MANY_LABELS = 16
 _USUAL_CHANNELS = 4
-_EVIDENCE = ("auto", "histogram", "geodesic", "none")
+_EVIDENCE = ("auto", "histogram", "geodesic", "pixel", "cnn", "teacher", "none")
 
 
 def scribble(
@@ -67,8 +67,9 @@ def scribble(
     evidence: Annotated[
         str,
         typer.Option(
-            help="What is taken from the image: auto, histogram, geodesic, none, or the path of "
-            "a probability map (fractions 0 to 1, or integers from 0 to their type's largest)."
+            help="What is taken from the image: auto, histogram, geodesic, a network trained on "
+            "the strokes (pixel, cnn, teacher), none, or the path of a probability map (fractions "
+            "0 to 1, or integers from 0 to their type's largest)."
         ),
     ] = "auto",
     background: Annotated[int, typer.Option(min=1, help="Id of background strokes.")] = 1,

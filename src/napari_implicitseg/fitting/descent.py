@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from napari_implicitseg.fitting.adam import Adam
+from napari_implicitseg.descent_steps import Adam
 from napari_implicitseg.fitting.points import padded, weigh_strokes
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_implicitseg.descent_steps import torch_threads
 from napari_implicitseg.fitting.descent import Pool, Schedule, descend
 from napari_implicitseg.fitting.flow_model import FlowModel
 from napari_implicitseg.fitting.free_model import FreeModel
-from napari_implicitseg.fitting.points import Whitening, torch_threads
+from napari_implicitseg.fitting.points import Whitening
 from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.fitting.symmetric_model import SymmetricModel
 

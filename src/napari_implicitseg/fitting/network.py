@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_implicitseg.fitting.adam import Adam
+from napari_implicitseg.descent_steps import Adam, torch_threads
 from napari_implicitseg.fitting.planes import spread_directions
-from napari_implicitseg.fitting.points import PointBatch, gather, torch_threads
+from napari_implicitseg.fitting.points import PointBatch, gather
 from napari_implicitseg.shapes.convex import ConvexNetwork
 
 if TYPE_CHECKING:

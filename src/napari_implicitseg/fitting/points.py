@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -25,28 +24,12 @@ __all__ = [
     "Whitening",
     "gather",
     "padded",
-    "torch_threads",
     "weigh_strokes",
 ]
 
-# Below this many numbers per step OpenMP threads cost more than they bring.
-_SERIAL_SIZE = 4_000_000
 # Weight of a stroke point against a cell, and the most all of them may weigh against the cells.
 _STROKE_WEIGHT = 8.0
 _STROKE_SHARE = 0.05
-
-
-@contextlib.contextmanager
-def torch_threads(size: int) -> Iterator[None]:
-    """Use one torch thread for steps over few numbers, and restore the count after."""
-    before = torch.get_num_threads()
-    if size < _SERIAL_SIZE and before > 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_implicitseg.descent_steps import torch_threads
 from napari_implicitseg.fitting.planes import (
     SHARP_STAGES,
     SOFT_STAGES,
@@ -16,7 +17,7 @@ from napari_implicitseg.fitting.planes import (
     fit_planes,
     spread_directions,
 )
-from napari_implicitseg.fitting.points import PointBatch, gather, torch_threads
+from napari_implicitseg.fitting.points import PointBatch, gather
 from napari_implicitseg.shapes.convex import Polytope
 
 if TYPE_CHECKING:

@@ -8,59 +8,52 @@ sources are blended by how well they did.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from napari_implicitseg.features import Patch, Window, smooth, window_step
+from napari_implicitseg.features import Window, smooth
 from napari_implicitseg.predictors.colours import StrokeColours
 from napari_implicitseg.predictors.geodesic import TwoNearest, two_nearest
+from napari_implicitseg.predictors.looks import (
+    BACKGROUND,
+    Look,
+    closest_object,
+    coarse_window,
+    cropped,
+    in_territory,
+    log_odds,
+)
+from napari_implicitseg.predictors.networks import KINDS
 from napari_implicitseg.predictors.settling import settle
+from napari_implicitseg.predictors.stroke_networks import StrokeNetworks
 from napari_implicitseg.predictors.weighing import left_out_gains, weights_from_gains
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Reader
+    from napari_implicitseg.predictors.networks import StrokeNetwork
     from napari_implicitseg.scribbles import Samples
 
 __all__ = ["SOURCES", "Evidence"]
 
-SOURCES = ("auto", "histogram", "geodesic", "none")
+SOURCES = ("auto", "histogram", "geodesic", *KINDS, "none")
 
 # Cells of the coarse look at the whole image, by number of axes.
 _COARSE_CELLS = {2: 208**2, 3: 48**3}
 # An earlier fit already knows where the objects are.
 _WARM_CELLS = {2: 128**2, 3: 40**3}
-# Of a lazily read image that is larger than this, only the strokes' surroundings are looked at.
-_LAZY_VOXELS = 1 << 24
-_LAZY_MARGIN = 2.0
 # Length along the image's longest side that a change across the whole range of colours is worth.
 _EDGE_FACTOR = 12.0
 _BLUR = 0.6
-_BACKGROUND = 0
 # Background strokes rarely show all of the background: the border of the image stands for the
 # rest, as if it lay this share of the image's longest side further away.
 _BORDER_SHARE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A window with everything the sources need."""
-
-    patch: Patch
-    features: NDArray[np.float32]
-    seeds: NDArray[np.int32]
-
-    def cropped(self, window: Window, box: tuple[slice, ...]) -> _Look:
-        """Part of the look that another window on the same grid sees."""
-        channels, valid = self.patch.channels[:, *box], self.patch.valid[box]
-        return _Look(Patch(window, channels, valid), self.features[:, *box], self.seeds[box])
 
 
 class Evidence:
@@ -77,6 +70,12 @@ class Evidence:
         Voxel size per axis.
     weights : mapping of str to float, optional
         Blend of an earlier fit to the same image; saves weighing again.
+    networks : mapping of str to mapping, optional
+        Weights of networks of an earlier fit, by kind, to go on from.
+    seed : int
+        Of networks.
+    check : callable
+        Called before every step of a training; may raise to cancel.
 
     Attributes
     ----------
@@ -94,6 +93,9 @@ class Evidence:
         source: str,
         spacing: tuple[float, ...],
         weights: Mapping[str, float] | None = None,
+        networks: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
+        seed: int = 0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
         self._samples = samples
@@ -101,7 +103,7 @@ class Evidence:
         self._spacing = spacing
         self._ids = samples.objects
         cells = (_COARSE_CELLS if weights is None else _WARM_CELLS)[len(reader.shape)]
-        self.coarse = _coarse_window(reader, samples, spacing, cells)
+        self.coarse = coarse_window(reader, samples, spacing, cells)
         self._edge_weight = self._edge_length()
         self._whole = self._look(self.coarse)
         self._colours: StrokeColours | None = None
@@ -112,8 +114,19 @@ class Evidence:
                 self._whole.patch.valid,
                 has_background=bool(samples.is_background.any()),
             )
+        self._networks: StrokeNetworks | None = None
+        if source in KINDS:
+            self._networks = StrokeNetworks(
+                self._whole,
+                [source],
+                sizes=reader.shape,
+                spacing=spacing,
+                seed=seed,
+                states=networks or {},
+                check=check,
+            )
         self._known_distances: TwoNearest | None = None
-        self._known_views: dict[Window, tuple[_Look, TwoNearest]] = {}
+        self._known_views: dict[Window, tuple[Look, TwoNearest]] = {}
         self._territories: list[tuple[slice, ...] | None] | None = None
         # An earlier fit knows where to look, so its windows can do without the coarse distances.
         self._look_far = weights is None
@@ -129,7 +142,7 @@ class Evidence:
     def territory(self, label: int) -> Window:
         """Part of the coarse look outside which another object is nearer, or an object unlikely."""
         if self._territories is None:
-            closest = _closest_object(self._nearest)
+            closest = closest_object(self._nearest)
             self._territories = ndimage.find_objects(np.maximum(closest, 0), len(self._ids))
         coarse = self.coarse
         cells = coarse.cells(self._samples.coords[self._samples.ids == label])
@@ -151,7 +164,7 @@ class Evidence:
         probability = self._blend(label, look, nearest)
         return self._settled(probability, look) if settled else probability
 
-    def _settled(self, probability: NDArray[np.float32], look: _Look) -> NDArray[np.float32]:
+    def _settled(self, probability: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
         """Settle what the image says; a map that was given says what it says."""
         if self._source in ("given", "none"):
             return probability
@@ -170,8 +183,8 @@ class Evidence:
         closer, refined = look, coarse
         if fine.step != window.step:
             patch = self._reader.patch(fine)
-            closer = _Look(patch, smooth(patch.channels, _BLUR), np.empty(fine.shape, np.int32))
-            refined = self._blend(label, closer, _cropped(nearest, window.cells_of(fine)))
+            closer = Look(patch, smooth(patch.channels, _BLUR), np.empty(fine.shape, np.int32))
+            refined = self._blend(label, closer, cropped(nearest, window.cells_of(fine)))
         return coarse, self._settled(refined, closer) if settled else refined
 
     @property
@@ -196,19 +209,19 @@ class Evidence:
             inside[box] |= mask[cells]
         self._colours.learn(inside, near)
 
-    def _seen(self, window: Window) -> tuple[_Look, TwoNearest]:
+    def _seen(self, window: Window) -> tuple[Look, TwoNearest]:
         """Look at a window and the distances in it, remembered."""
         if window not in self._known_views:
             self._known_views[window] = self._view(window)
         return self._known_views[window]
 
-    def _view(self, window: Window) -> tuple[_Look, TwoNearest]:
+    def _view(self, window: Window) -> tuple[Look, TwoNearest]:
         """Look at a window and the distances in it."""
         box = self._place_in_coarse(window)
         if box is not None:
-            return self._whole.cropped(window, box), _cropped(self._nearest, box)
+            return self._whole.cropped(window, box), cropped(self._nearest, box)
         look = self._look(window)
-        alone = self._look_far or not (look.seeds == _BACKGROUND).any()
+        alone = self._look_far or not (look.seeds == BACKGROUND).any()
         return look, self._distances(look, self._rim(window) if alone else None)
 
     def _place_in_coarse(self, window: Window) -> tuple[slice, ...] | None:
@@ -237,7 +250,7 @@ class Evidence:
         sides = zip(self.coarse.start, self.coarse.stop, self._spacing, strict=True)
         return _EDGE_FACTOR * max((b - a) * s for a, b, s in sides)
 
-    def _look(self, window: Window) -> _Look:
+    def _look(self, window: Window) -> Look:
         """Read a window and plant the strokes in it."""
         patch = self._reader.patch(window)
         seeds = np.full(window.shape, -1, np.int32)
@@ -245,16 +258,16 @@ class Evidence:
         cells = window.cells(self._samples.coords[inside])
         codes = self._codes(self._samples.ids[inside])
         # Objects are planted last: in a coarse cell they are the rarer ones.
-        order = np.argsort(codes > _BACKGROUND, kind="stable")
+        order = np.argsort(codes > BACKGROUND, kind="stable")
         seeds[tuple(cells[order].T)] = codes[order]
         if not self._samples.is_background.any():
             self._plant_border(seeds, window)
-        return _Look(patch, smooth(patch.channels, _BLUR), seeds)
+        return Look(patch, smooth(patch.channels, _BLUR), seeds)
 
     def _codes(self, ids: NDArray[np.int64]) -> NDArray[np.int32]:
         """0 for background, 1, 2, ... for the objects in ascending order of id."""
         codes = np.searchsorted(np.asarray(self._ids), ids) + 1
-        return np.where(ids == self._samples.background, _BACKGROUND, codes).astype(np.int32)
+        return np.where(ids == self._samples.background, BACKGROUND, codes).astype(np.int32)
 
     def _plant_border(self, seeds: NDArray[np.int32], window: Window) -> None:
         """Without background strokes the border of the image stands for the background."""
@@ -262,13 +275,13 @@ class Evidence:
             for at, is_border in ((0, window.start[axis] == 0), (-1, window.stop[axis] == size)):
                 if is_border and size > 1:
                     side = seeds[(slice(None),) * axis + (at,)]
-                    side[side < 0] = _BACKGROUND
+                    side[side < 0] = BACKGROUND
 
     def _pitch(self, window: Window) -> tuple[float, ...]:
         """Physical size of a window's cells."""
         return tuple(s * k for s, k in zip(self._spacing, window.step, strict=True))
 
-    def _distances(self, look: _Look, initial: TwoNearest | None) -> TwoNearest:
+    def _distances(self, look: Look, initial: TwoNearest | None) -> TwoNearest:
         """Geodesic distances over a look."""
         return two_nearest(
             look.features,
@@ -285,7 +298,7 @@ class Evidence:
         self._plant_border(first, window)
         sides = zip(self._reader.shape, self._spacing, strict=True)
         off = np.float32(_BORDER_SHARE * max(n * s for n, s in sides))
-        near = np.where(first == _BACKGROUND, off, np.float32(np.inf))
+        near = np.where(first == BACKGROUND, off, np.float32(np.inf))
         unknown = np.full(window.shape, np.inf, np.float32)
         return TwoNearest(first, np.full(window.shape, -1, np.int32), near, unknown)
 
@@ -300,7 +313,7 @@ class Evidence:
             )
             for a in range(len(window.start))
         ]
-        taken = _cropped(self._nearest, np.ix_(*cells))
+        taken = cropped(self._nearest, np.ix_(*cells))
         inner = (slice(1, -1),) * len(cells)
         taken.first[inner], taken.second[inner] = -1, -1
         taken.near[inner], taken.far[inner] = np.inf, np.inf
@@ -319,67 +332,31 @@ class Evidence:
         )
         return weights_from_gains(gains)
 
-    def _blend(self, label: int, look: _Look, nearest: TwoNearest) -> NDArray[np.float32]:
+    def _blend(self, label: int, look: Look, nearest: TwoNearest) -> NDArray[np.float32]:
         """Weighted sum of the sources' log odds for one object, as a probability."""
         code = self._ids.index(label) + 1
         total = np.zeros(look.seeds.shape, np.float32)
         for name, weight in self.weights.items():
-            total += np.float32(weight) * _logit(self._by_source(name, code, look, nearest))
+            total += np.float32(weight) * log_odds(self._by_source(name, code, look, nearest))
         return np.asarray(1 / (1 + np.exp(-total)), np.float32)
 
     def _by_source(
-        self, name: str, code: int, look: _Look, nearest: TwoNearest
+        self, name: str, code: int, look: Look, nearest: TwoNearest
     ) -> NDArray[np.float32]:
         """Probability of an object by one source."""
         if name == "given":
             # The reader of a probability map takes one half off.
             given = np.clip(look.patch.channels[0] + np.float32(0.5), 0, 1)
-            return _in_territory(np.where(look.patch.valid, given, 0.5), nearest, code)
+            return in_territory(np.where(look.patch.valid, given, 0.5), nearest, code)
         if name == "histogram" and self._colours is not None:
             colour = self._colours.model.predict(look.features)
             colour[~look.patch.valid] = 0.5
-            return _in_territory(colour, nearest, code)
+            return in_territory(colour, nearest, code)
+        if self._networks is not None and name in KINDS:
+            return in_territory(self._networks.predict(name, look), nearest, code)
         return nearest.evidence(code)
 
-
-def _cropped(nearest: TwoNearest, box: tuple[Any, ...]) -> TwoNearest:
-    """Part of the distances; a copy if the box is made of index arrays."""
-    return TwoNearest(nearest.first[box], nearest.second[box], nearest.near[box], nearest.far[box])
-
-
-def _closest_object(nearest: TwoNearest) -> NDArray[np.int32]:
-    """Code of the nearest object of every cell, -1 where there is none."""
-    return np.where(nearest.first == _BACKGROUND, nearest.second, nearest.first)
-
-
-def _in_territory(
-    values: NDArray[np.float32], nearest: TwoNearest, code: int
-) -> NDArray[np.float32]:
-    """Where another object is nearer, being object speaks against this one."""
-    closest = _closest_object(nearest)
-    own = (closest == code) | (closest <= _BACKGROUND)
-    return np.where(own, values, np.minimum(values, 1 - values)).astype(np.float32)
-
-
-def _logit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log odds, bounded."""
-    clipped = np.clip(values, 0.01, 0.99)
-    return np.asarray(np.log(clipped / (1 - clipped)), np.float32)
-
-
-def _coarse_window(
-    reader: Reader, samples: Samples, spacing: tuple[float, ...], cells: int
-) -> Window:
-    """Whole image in few cells; of a large lazy one only the surroundings of the objects."""
-    shape = np.asarray(reader.shape)
-    low, high = np.zeros_like(shape), shape
-    if reader.lazy and float(np.prod(shape.astype(float))) > _LAZY_VOXELS:
-        coords = samples.coords[~samples.is_background]
-        first, last = coords.min(axis=0), coords.max(axis=0) + 1
-        physical = (last - first) * np.asarray(spacing)
-        margin = np.ceil((_LAZY_MARGIN * physical.max() + 64) / np.asarray(spacing)).astype(int)
-        low, high = np.maximum(first - margin, 0), np.minimum(last + margin, shape)
-    size = tuple(int(n) for n in high - low)
-    step = window_step(size, spacing, cells)
-    low = low - low % np.asarray(step)
-    return Window(tuple(int(i) for i in low), tuple(int(i) for i in high), step)
+    @property
+    def networks(self) -> dict[str, StrokeNetwork]:
+        """The networks trained, by kind."""
+        return {} if self._networks is None else self._networks.networks

@@ -56,6 +56,9 @@ EVIDENCE = {
     "auto": "Automatic",
     "histogram": "Colours (histogram)",
     "geodesic": "Edges (geodesic)",
+    "pixel": "Network per pixel",
+    "cnn": "Network with neighbours",
+    "teacher": "Network per pixel, wide",
     "none": "Strokes only",
 }
 MODELS = {"polytope": "Planes (fast)", "icnn": "Convex network (slow)"}

@@ -1,18 +1,39 @@
-"""Adam by torch's own fused step, without its class: that imports torch's compiler, a second."""
+"""Steps of gradient descent: Adam, and how many threads they take.
+
+Adam is torch's own fused step, without its class: that would import torch's
+compiler, which takes a second.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.adam import adam
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "torch_threads"]
+
+# Below this many numbers per step OpenMP threads cost more than they bring.
+_SERIAL_SIZE = 4_000_000
+
+
+@contextlib.contextmanager
+def torch_threads(size: int) -> Iterator[None]:
+    """Use one torch thread for steps over few numbers, and restore the count after."""
+    before = torch.get_num_threads()
+    if size < _SERIAL_SIZE and before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 class Adam:

@@ -1,10 +1,11 @@
-"""Adam, against torch's class."""
+"""Adam, against torch's class; threads of steps."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from napari_implicitseg.fitting.adam import Adam
+from napari_implicitseg.descent_steps import Adam, torch_threads
 
 
 def draws():
@@ -43,3 +44,15 @@ def test_steps_are_those_of_torch():
         optimiser.step(step, share)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other.detach(), atol=1e-6, rtol=1e-6)
+
+
+def test_small_work_takes_one_thread_and_the_count_is_restored():
+    torch.set_num_threads(2)
+    with torch_threads(10):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with torch_threads(10**9):
+        assert torch.get_num_threads() == 2
+    with pytest.raises(ZeroDivisionError), torch_threads(10):
+        1 / 0  # noqa: B018
+    assert torch.get_num_threads() == 2

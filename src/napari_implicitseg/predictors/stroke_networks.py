@@ -1,0 +1,95 @@
+"""Networks trained on the strokes of one image, and what they say of any look at it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_implicitseg.predictors.describing import Describer, cell_places
+from napari_implicitseg.predictors.looks import BACKGROUND
+from napari_implicitseg.predictors.networks import StrokeNetwork
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.features import Window
+    from napari_implicitseg.predictors.looks import Look
+
+__all__ = ["StrokeNetworks"]
+
+
+class StrokeNetworks:
+    """Networks by kind, trained on the first look at an image.
+
+    Parameters
+    ----------
+    look : Look
+        The whole image, with the strokes as seeds.
+    kinds : sequence of str
+        See `networks.KINDS`.
+    sizes : sequence of float
+        Voxels of the image per axis.
+    spacing : sequence of float
+        Voxel size per axis.
+    seed : int
+    states : mapping of str to mapping
+        Weights of an earlier fit to go on from, by kind.
+    check : callable
+        Called before every step; may raise to cancel.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        kinds: Sequence[str],
+        *,
+        sizes: Sequence[int],
+        spacing: Sequence[float],
+        seed: int,
+        states: Mapping[str, Mapping[str, NDArray[np.float32]]],
+        check: Callable[[], None],
+    ) -> None:
+        self._spacing = spacing
+        self._sides = [n * s for n, s in zip(sizes, spacing, strict=True)]
+        self._pitch = self._finest(look.patch.window)
+        self._describe = Describer(look.patch.channels, self._places(look.patch.window))
+        self._known: dict[tuple[str, Window], NDArray[np.float32]] = {}
+        features = self._features(look)
+        valid = look.patch.valid
+        strokes = valid & (look.seeds > BACKGROUND), valid & (look.seeds == BACKGROUND)
+        self.networks: dict[str, StrokeNetwork] = {}
+        if not all(part.any() for part in strokes):
+            return  # Nothing to learn from: every cell is undecided.
+        for kind in kinds:
+            self.networks[kind] = StrokeNetwork(kind, seed=seed, state=states.get(kind))
+            self.networks[kind].train(features, *strokes, check=check)
+
+    def predict(self, kind: str, look: Look) -> NDArray[np.float32]:
+        """Probability of object over a look, remembered."""
+        window = look.patch.window
+        if kind not in self.networks:
+            return np.full(window.shape, 0.5, np.float32)
+        if (kind, window) not in self._known:
+            finer = self._pitch / self._finest(window)
+            probability = self.networks[kind].predict(self._features(look), finer=finer)
+            probability[~look.patch.valid] = 0.5
+            self._known[kind, window] = probability
+        return self._known[kind, window]
+
+    def _features(self, look: Look) -> NDArray[np.float32]:
+        """Features of a look, on the scales of the first."""
+        window = look.patch.window
+        finer = self._pitch / self._finest(window)
+        return self._describe(look.patch.channels, self._places(window), finer=finer)
+
+    def _finest(self, window: Window) -> float:
+        """Smallest side of a window's cells."""
+        return min(s * k for s, k in zip(self._spacing, window.step, strict=True))
+
+    def _places(self, window: Window) -> NDArray[np.float32]:
+        """Coordinates of a window's cells."""
+        centres = [window.centres(a) * s for a, s in enumerate(self._spacing)]
+        return cell_places(centres, self._sides)
