@@ -204,3 +204,8 @@ def test_what_is_masked_is_outside():
     mask[4] = np.ma.masked
     certificate = certify(mask, kind="connected")
     assert (certificate.holds, certificate.components) == (False, 2)
+
+
+def test_the_family_without_a_promise_may_be_asked_for():
+    mask = np.eye(5, dtype=bool)
+    assert certify(mask, kind="free") == certify(mask, kind="none")

@@ -74,7 +74,7 @@ class Certificate:
 def certify(
     mask: NDArray[Any],
     *,
-    kind: CertificateKind,
+    kind: CertificateKind | Literal["free"],
     centre: Sequence[float] | None = None,
     symmetry: Symmetry | None = None,
     spacing: Sequence[float] | None = None,
@@ -87,7 +87,7 @@ def certify(
         Non-zero voxels are inside. For "symmetric" pass the whole grid: images
         outside it are not held against the mask.
     kind : {"convex", "connected", "star", "symmetric", "none"}
-        The promise to check.
+        The promise to check; "free", the family without one, means "none".
     centre : sequence of float, length D, optional
         For "star": the point to see all voxels from, in voxel index
         coordinates, rounded to a voxel. By default one is searched for: among
@@ -112,6 +112,7 @@ def certify(
         If the kind is unknown, the mask is not 2D or 3D, or the centre, the
         symmetry or the spacing is for another number of axes.
     """
+    kind = "none" if kind == "free" else kind
     if kind not in _KINDS:
         raise InputError(f"kind is {kind!r}; use one of {', '.join(map(repr, _KINDS))}.")
     inside = as_mask(mask)
