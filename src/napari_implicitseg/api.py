@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _SHAPES = ("convex", "connected", "star", "symmetric", "free")
+_EVIDENCE_ALONE = "none"
 _COUPLINGS = ("sequential",)
 _SMALLEST = 1e-15
 _MOST_ANISOTROPY = 200
@@ -71,9 +72,11 @@ def fit_scribbles(
         infinite voxels are not used.
     scribbles : array of integer, the image's spatial shape
         0 is unlabelled, `background` background, other positive values objects.
-    shape : {"convex", "connected", "star", "symmetric", "free"}
+    shape : {"convex", "connected", "star", "symmetric", "free", "none"}
         What is promised of each mask: convex, one piece, star-shaped about a
         centre, equal to its mirror image (or what `config` says), or nothing.
+        "none" fits no shape: the masks are where the evidence is over one half and
+        hangs together with the strokes.
     evidence : {"auto", "histogram", "geodesic", "pixel", "cnn", "teacher", "none"} or array
         What tells object from background: colours under the strokes, distance
         to the strokes along the image, a network trained on the strokes (per
@@ -127,7 +130,7 @@ def fit_scribbles(
     >>> result.certificates[2].holds
     True
     """
-    _check_choice("shape", shape, _SHAPES)
+    _check_choice("shape", shape, (*_SHAPES, _EVIDENCE_ALONE))
     _check_choice("coupling", coupling, _COUPLINGS)
     config = _checked_config(config)
     image, scribbles = _image_array(image), _as_array(scribbles)

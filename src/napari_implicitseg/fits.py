@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_implicitseg.evidence_masks import label_by_evidence
 from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.gradient import GradientSolver
 from napari_implicitseg.fitting.keeping import keep_promise
@@ -21,6 +22,7 @@ from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import stroke_numbers
+from napari_implicitseg.shapes.certificate import certify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -162,6 +164,8 @@ def fit_image(
         check=lambda: tick("Training"),
     )
     tick("Weighing the evidence")
+    if options.shape == "none":
+        return _by_evidence(reader, samples, options, evidence, begin=begin, check=tick.stay)
     solver = make_solver(options, grid, tick)
     fitter = Fitter(
         evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
@@ -181,7 +185,7 @@ def fit_image(
         certificates=certificates,
         evidence=_evidence_map(items, reader.shape),
         history={
-            **{f"loss/{kind}": network.losses for kind, network in evidence.networks.items()},
+            **_training(evidence),
             **{f"loss/{item.label}": item.losses for item in items},
         },
         spacing=options.spacing,
@@ -197,6 +201,47 @@ def fit_image(
             looks={item.label: item.problem.look for item in items},
         ),
     )
+
+
+def _by_evidence(
+    reader: Reader,
+    samples: Samples,
+    options: FitOptions,
+    evidence: Evidence,
+    *,
+    begin: float,
+    check: Callable[[], None],
+) -> FitResult:
+    """Take the evidence as it is, without any shape."""
+    labels, probability = label_by_evidence(
+        evidence, samples, shape=reader.shape, spacing=options.spacing, check=check
+    )
+    certificates = {
+        label: certify(labels[evidence.territory(label).slices] == label, kind="none")
+        for label in samples.objects
+    }
+    return FitResult(
+        labels=labels,
+        shapes={},
+        certificates=certificates,
+        evidence=probability,
+        history=_training(evidence),
+        spacing=options.spacing,
+        networks={kind: network.state for kind, network in evidence.networks.items()},
+        report=FitReport(
+            seconds=time.perf_counter() - begin,
+            ignored_voxels=reader.ignored,
+            evidence_weights=evidence.weights,
+            warnings=_warnings(samples, reader, certificates, ()),
+            digest=fit_digest(samples, options),
+            strokes=_count_strokes(samples),
+        ),
+    )
+
+
+def _training(evidence: Evidence) -> dict[str, list[float]]:
+    """Losses of the networks trained, by what the history calls them."""
+    return {f"loss/{kind}": network.losses for kind, network in evidence.networks.items()}
 
 
 def _count_strokes(samples: Samples) -> dict[int, int]:

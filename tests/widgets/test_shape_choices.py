@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from napari_implicitseg import FitConfig
+from napari_implicitseg.widgets._shape_choices import ShapeChoices
 
 from .helpers import drag, iou, settle
 
@@ -83,3 +84,15 @@ def test_the_choices_begin_with_the_defaults_of_the_library(painted):
     assert choices.flow_box.value == default.flow
     assert choices.symmetry_box.value == default.symmetry
     assert choices.order_box.value() == default.symmetry_order
+
+
+def test_the_evidence_alone_is_offered_for_strokes_and_not_for_repairs(painted, qtbot):
+    viewer, widget, truth = painted()
+    widget.shape_box.value = "none"
+    settle(qtbot, widget)
+    preview = viewer.layers["disks preview"]
+    assert iou(preview.data == 2, truth == 2) > 0.8
+    assert widget.table.item(0, 2).text() == "no promise"
+    widget.accept_button.click()
+    assert (viewer.layers["disks masks"].data == 2).any()
+    assert "none" not in ShapeChoices().shape_box.choices

@@ -31,6 +31,8 @@ __all__ = [
     "Overwrite",
     "PerSlice",
     "SaveResult",
+    "ScribbleShape",
+    "ScribbleShapeOption",
     "Seed",
     "Shape",
     "ShapeOption",
@@ -53,6 +55,17 @@ class Shape(StrEnum):
     STAR = "star"
     SYMMETRIC = "symmetric"
     FREE = "free"
+
+
+class ScribbleShape(StrEnum):
+    """Promises about the shape, and the evidence without any."""
+
+    CONVEX = "convex"
+    CONNECTED = "connected"
+    STAR = "star"
+    SYMMETRIC = "symmetric"
+    FREE = "free"
+    NONE = "none"
 
 
 class Model(StrEnum):
@@ -92,6 +105,14 @@ class OmeZarr(StrEnum):
     V04 = "0.4"
 
 
+ScribbleShapeOption = Annotated[
+    ScribbleShape,
+    typer.Option(
+        help="What every mask must be: convex, connected (one piece), star (every voxel seen "
+        "from a centre), symmetric (see --symmetry), free (no promise), or none (no shape is "
+        "fitted: the evidence itself)."
+    ),
+]
 ShapeOption = Annotated[
     Shape,
     typer.Option(
@@ -189,7 +210,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 def fit_config(
     context: typer.Context,
     *,
-    shape: Shape,
+    shape: Shape | ScribbleShape,
     flow: Flow,
     symmetric_family: Family,
     symmetry: Symmetry,
@@ -214,9 +235,10 @@ def fit_config(
     """
     from napari_implicitseg.config import FitConfig
 
-    symmetric = shape is Shape.SYMMETRIC
-    connected = shape is Shape.CONNECTED or (symmetric and symmetric_family is Family.CONNECTED)
-    planes = shape is Shape.CONVEX and model is Model.POLYTOPE
+    symmetric = shape == Shape.SYMMETRIC
+    connected = shape == Shape.CONNECTED or (symmetric and symmetric_family is Family.CONNECTED)
+    planes = shape == Shape.CONVEX and model is Model.POLYTOPE
+    descends = not planes and shape != ScribbleShape.NONE
     if not symmetric:
         order = None
     config = FitConfig(
@@ -229,12 +251,12 @@ def fit_config(
         order=order,
     )
     warnings = [
-        *_unused(context, ("model",), shape is Shape.CONVEX, "--shape convex"),
+        *_unused(context, ("model",), shape == Shape.CONVEX, "--shape convex"),
         *_unused(context, ("flow",), connected, "--shape connected"),
         *_unused(
             context, ("symmetric_family", "symmetry", "order"), symmetric, "--shape symmetric"
         ),
-        *_unused(context, ("steps",), not planes, "shapes that are fitted by gradient descent"),
+        *_unused(context, ("steps",), descends, "shapes that are fitted by gradient descent"),
     ]
     return config, warnings
 

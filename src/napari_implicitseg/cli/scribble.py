@@ -57,7 +57,7 @@ def scribble(
             "IMAGE.zarr/labels/NAME to add them to an OME-Zarr image.",
         ),
     ],
-    shape: options.ShapeOption = options.Shape.CONVEX,
+    shape: options.ScribbleShapeOption = options.ScribbleShape.CONVEX,
     model: options.ModelOption = options.Model.POLYTOPE,
     flow: options.FlowOption = options.Flow.LATTICE,
     symmetric_family: options.SymmetricFamilyOption = options.Family.CONNECTED,

@@ -31,6 +31,7 @@ __all__ = [
     "EVIDENCE",
     "MODELS",
     "SCOPES",
+    "SCRIBBLE_SHAPES",
     "SHAPES",
     "FitRequest",
     "ObjectRow",
@@ -47,6 +48,7 @@ SHAPES = {
     "symmetric": "Symmetric",
     "free": "Free (no promise)",
 }
+SCRIBBLE_SHAPES = {**SHAPES, "none": "None (evidence alone)"}
 SCOPES = {
     "slice": "Current slice",
     "slices": "All slices, one by one",

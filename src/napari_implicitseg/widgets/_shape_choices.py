@@ -12,6 +12,8 @@ from napari_implicitseg.widgets._boxes import choice_box
 from napari_implicitseg.widgets._scribble_fit import MODELS, SHAPES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from qtpy.QtWidgets import QFormLayout
 
 __all__ = ["ShapeChoices"]
@@ -27,12 +29,17 @@ class ShapeChoices:
 
     Only what the family knows can be changed, and only that is in the
     `FitConfig`: a choice that does not matter starts no fit.
+
+    Parameters
+    ----------
+    shapes : mapping of str to str
+        The families offered, and what to call them.
     """
 
     changed = Signal()
 
-    def __init__(self) -> None:
-        self.shape_box = choice_box(SHAPES, "What every mask is guaranteed to be.")
+    def __init__(self, shapes: Mapping[str, str] = SHAPES) -> None:
+        self.shape_box = choice_box(dict(shapes), "What every mask is guaranteed to be.")
         self.model_box = choice_box(
             MODELS, "What represents a convex shape; planes are for live use."
         )

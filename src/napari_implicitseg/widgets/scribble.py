@@ -17,6 +17,7 @@ from napari_implicitseg.widgets._repair_accept import REPAIRED
 from napari_implicitseg.widgets._scribble_fit import (
     EVIDENCE,
     SCOPES,
+    SCRIBBLE_SHAPES,
     Outcome,
     warm_up,
 )
@@ -78,7 +79,7 @@ class ScribbleWidget(SessionPanel):
             "and paths are as wide as their edge. A feature column 'label' names the ids."
         )
         self.scope_box = choice_box(SCOPES, "The slice shown, each slice by itself, or one body.")
-        self.choices = ShapeChoices()
+        self.choices = ShapeChoices(SCRIBBLE_SHAPES)
         self.shape_box, self.model_box = self.choices.shape_box, self.choices.model_box
         self.evidence_box = choice_box(
             EVIDENCE,
