@@ -139,7 +139,7 @@ def _cell(text: str, key: float, tip: str = "") -> _Cell:
     cell.setData(_KEY, float(key))
     cell.setToolTip(tip)
     if not tip:
-        cell.setTextAlignment(int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter))
+        cell.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     return cell
 
 
