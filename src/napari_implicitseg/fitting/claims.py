@@ -1,10 +1,11 @@
-"""Voxels that two objects claim: the lower level wins, and touching objects stay convex.
+"""Voxels that two objects claim: each goes to one, and touching objects stay convex.
 
 Two disjoint convex sets can always be parted by a plane. Where two masks
 overlap, the plane that best follows the strokes of both and then "the lower
-level wins" is added to both shapes; what no plane settles goes to the lower
-level voxel by voxel. Where the strokes cannot be parted one object lies within
-the other; the smaller one then keeps its voxels, or it would have none.
+level wins", or in a repair "who held it keeps it", is added to both shapes; what
+no plane settles goes to the lower level voxel by voxel. Where the strokes cannot
+be parted one object lies within the other; the smaller one then keeps its voxels,
+or it would have none.
 """
 
 from __future__ import annotations
