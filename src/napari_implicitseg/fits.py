@@ -165,27 +165,18 @@ def fit_image(
     )
     tick("Weighing the evidence")
     if options.shape == "none":
-        return _by_evidence(reader, samples, options, evidence, begin=begin, check=tick.stay)
-    solver = make_solver(options, grid, tick)
-    fitter = Fitter(
-        evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
-    )
-    items = fitter.run()
-    tick("Checking the masks")
-    if solver.is_convex:
-        part_overlaps(items, grid)
-    labels = np.zeros(reader.shape, np.uint32)
-    paint(labels, items, grid)
-    certificates = {item.label: keep_promise(labels, item, options.shape, grid) for item in items}
-    unsatisfied = tuple(_unsatisfied(labels, samples))
-    warnings = _warnings(samples, reader, certificates, unsatisfied)
+        found = _by_evidence(evidence, samples, grid, tick)
+    else:
+        found = _by_shapes(evidence, samples, options, grid, start, tick)
+    items = found.items
+    unsatisfied = tuple(_unsatisfied(found.labels, samples))
     return FitResult(
-        labels=labels,
+        labels=found.labels,
         shapes={item.label: item.shape for item in items},
-        certificates=certificates,
-        evidence=_evidence_map(items, reader.shape),
+        certificates=found.certificates,
+        evidence=found.probability,
         history={
-            **_training(evidence),
+            **{f"loss/{kind}": network.losses for kind, network in evidence.networks.items()},
             **{f"loss/{item.label}": item.losses for item in items},
         },
         spacing=options.spacing,
@@ -195,7 +186,7 @@ def fit_image(
             ignored_voxels=reader.ignored,
             evidence_weights=evidence.weights,
             unsatisfied=unsatisfied,
-            warnings=warnings,
+            warnings=_warnings(samples, reader, found.certificates, unsatisfied),
             digest=fit_digest(samples, options),
             strokes=_count_strokes(samples),
             looks={item.label: item.problem.look for item in items},
@@ -203,45 +194,49 @@ def fit_image(
     )
 
 
-def _by_evidence(
-    reader: Reader,
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The masks of a fit, and the shapes behind them if there are any."""
+
+    labels: LabelArray
+    certificates: Mapping[int, Certificate]
+    probability: NDArray[np.float32]
+    items: Sequence[Fitted]
+
+
+def _by_shapes(
+    evidence: Evidence,
     samples: Samples,
     options: FitOptions,
-    evidence: Evidence,
-    *,
-    begin: float,
-    check: Callable[[], None],
-) -> FitResult:
+    grid: Geometry,
+    start: Start,
+    tick: Ticker,
+) -> _Found:
+    """Fit a shape to the evidence of every object."""
+    solver = make_solver(options, grid, tick)
+    fitter = Fitter(
+        evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
+    )
+    items = fitter.run()
+    tick("Checking the masks")
+    if solver.is_convex:
+        part_overlaps(items, grid)
+    labels = np.zeros(grid.shape, np.uint32)
+    paint(labels, items, grid)
+    certificates = {item.label: keep_promise(labels, item, options.shape, grid) for item in items}
+    return _Found(labels, certificates, _evidence_map(items, grid.shape), items)
+
+
+def _by_evidence(evidence: Evidence, samples: Samples, grid: Geometry, tick: Ticker) -> _Found:
     """Take the evidence as it is, without any shape."""
     labels, probability = label_by_evidence(
-        evidence, samples, shape=reader.shape, spacing=options.spacing, check=check
+        evidence, samples, shape=grid.shape, spacing=grid.spacing, check=tick.stay
     )
     certificates = {
         label: certify(labels[evidence.territory(label).slices] == label, kind="none")
         for label in samples.objects
     }
-    return FitResult(
-        labels=labels,
-        shapes={},
-        certificates=certificates,
-        evidence=probability,
-        history=_training(evidence),
-        spacing=options.spacing,
-        networks={kind: network.state for kind, network in evidence.networks.items()},
-        report=FitReport(
-            seconds=time.perf_counter() - begin,
-            ignored_voxels=reader.ignored,
-            evidence_weights=evidence.weights,
-            warnings=_warnings(samples, reader, certificates, ()),
-            digest=fit_digest(samples, options),
-            strokes=_count_strokes(samples),
-        ),
-    )
-
-
-def _training(evidence: Evidence) -> dict[str, list[float]]:
-    """Losses of the networks trained, by what the history calls them."""
-    return {f"loss/{kind}": network.losses for kind, network in evidence.networks.items()}
+    return _Found(labels, certificates, probability, ())
 
 
 def _count_strokes(samples: Samples) -> dict[int, int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import BoolArray
 
 __all__ = [
+    "MAX_ID",
     "IdRange",
     "among",
     "as_ids",
@@ -31,9 +32,10 @@ __all__ = [
 # Ids up to this are looked up in a table.
 _LOW_ID = 1 << 20
 _SLAB = 1 << 22
-_MOST_ID = 2**32 - 1
 _RANGE = re.compile(r"(\d+)(?:\s*(?:-|\u2013|\.\.)\s*(\d+))?")
 
+MAX_ID = 2**32 - 1
+"""The largest id there is."""
 IdRange = tuple[int, int]
 """First and last of some ids in a row."""
 
@@ -71,8 +73,8 @@ def checked_labels(labels: Any) -> NDArray[Any]:
         return values
     if low < 0:
         raise InputError(f"The labels hold {low}; ids have to be positive, and 0 is background.")
-    if high > _MOST_ID:
-        raise InputError(f"The labels hold {high}; the largest id is {_MOST_ID}. Relabel them.")
+    if high > MAX_ID:
+        raise InputError(f"The labels hold {high}; the largest id is {MAX_ID}. Relabel them.")
     return values
 
 
@@ -158,11 +160,11 @@ def parse_ids(text: str) -> tuple[IdRange, ...]:
             )
         found += [(int(m[1]), int(m[2] or m[1])) for m in matches]
     for low, high in found:
-        if not 0 < low <= high <= _MOST_ID:
+        if not 0 < low <= high <= MAX_ID:
             raise InputError(
-                f"The ids hold {low}-{high}; ids go from 1 to {_MOST_ID}, the smaller first."
+                f"The ids hold {low}-{high}; ids go from 1 to {MAX_ID}, the smaller first."
                 if low != high
-                else f"The ids hold {low}; ids go from 1 to {_MOST_ID}, 0 is background."
+                else f"The ids hold {low}; ids go from 1 to {MAX_ID}, 0 is background."
             )
     return tuple(found)
 

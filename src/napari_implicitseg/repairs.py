@@ -19,7 +19,7 @@ from napari_implicitseg.fitting.painting import paint
 from napari_implicitseg.fitting.problem import Effort, Geometry, touches_border
 from napari_implicitseg.fitting.projection import find_objects, pose_mask
 from napari_implicitseg.fitting.sequential import Fitted
-from napari_implicitseg.ids import as_ids, count_voxels
+from napari_implicitseg.ids import among, as_ids, count_voxels
 from napari_implicitseg.results import FitReport, FitResult
 from napari_implicitseg.shapes.certificate import certify, crop_box, digital_hull
 from napari_implicitseg.shapes.connected import ConnectedShape
@@ -217,8 +217,7 @@ def _fitted(
         problems = []
         for one in chosen[begin : begin + _BATCH]:
             tick.stay()
-            crop = repair.values[one.box]
-            inside = crop > 0.5 if crop.dtype.kind == "f" else crop == one.label
+            inside = as_ids(repair.values[one.box]) == one.label
             if np.count_nonzero(inside) < _LEAST_VOXELS * inside.ndim:
                 repair.small.append(one.label)
                 continue
@@ -254,8 +253,7 @@ def _rasterised(
 
 def _traced_if_better(item: Fitted, values: NDArray[Any], family: str) -> Fitted:
     """Take an object's own voxels, to be mended, where it is too thin for the shape fitted."""
-    crop = values[item.window.slices]
-    own = np.asarray(crop > 0.5 if crop.dtype.kind == "f" else crop == item.label)
+    own = np.asarray(as_ids(values[item.window.slices]) == item.label)
     agreement = _iou(item.mask, own)
     if agreement >= _LEAST_AGREEMENT:
         return item
@@ -279,13 +277,9 @@ def _iou(one: BoolArray, other: BoolArray) -> float:
 
 def _keep_others(repair: _Repair, fitted: set[int]) -> None:
     """Leave the objects that were not fitted as they are."""
-    if repair.values.dtype.kind == "f":
-        if not fitted:
-            repair.out[repair.values > 0.5] = 1
-        return
     for z in range(len(repair.values)):
-        slab = repair.values[z]
-        kept = (slab != 0) & ~np.isin(slab, list(fitted))
+        slab = as_ids(repair.values[z])
+        kept = (slab != 0) & ~among(slab, sorted(fitted))
         repair.out[z][kept] = slab[kept]
 
 
@@ -294,10 +288,8 @@ def _agreement(repair: _Repair, items: Sequence[Fitted]) -> dict[int, float]:
     out = {label: 1.0 for label in repair.small}
     for item in items:
         box = item.window.slices
-        before, after = repair.values[box], repair.out[box] == item.label
-        before = before > 0.5 if before.dtype.kind == "f" else before == item.label
-        both, either = int((before & after).sum()), int((before | after).sum())
-        out[item.label] = both / max(either, 1)
+        before = as_ids(repair.values[box]) == item.label
+        out[item.label] = _iou(before, repair.out[box] == item.label)
     return dict(sorted(out.items()))
 
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_implicitseg.errors import InputError, ScribbleError
 from napari_implicitseg.features import iter_blocks
+from napari_implicitseg.ids import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["MAX_ID", "Samples", "read_scribbles", "stroke_numbers"]
-
-MAX_ID = np.iinfo(np.uint32).max
+__all__ = ["Samples", "read_scribbles", "stroke_numbers"]
 
 # Bytes looked at together in search of strokes.
 _RUN = 1024

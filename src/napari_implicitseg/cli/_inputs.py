@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.ids import MAX_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,6 @@ _T = TypeVar("_T")
 # The grey levels of an image lie all over it; of many objects few reach so far.
 _MANY_OBJECTS = 30
 _WIDE = 0.6
-_MOST_ID = 2**32 - 1
 _USUAL_CHANNELS = 4
 
 
@@ -140,7 +140,7 @@ def _fractions(values: NDArray[Any], path: Path) -> NDArray[Any]:
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if low >= 0 and high <= 1:
         return values
-    if np.array_equal(values, np.rint(values)) and low >= -_MOST_ID and high <= 2 * _MOST_ID:
+    if np.array_equal(values, np.rint(values)) and low >= -MAX_ID and high <= 2 * MAX_ID:
         return values.astype(np.int64)
     raise FileError(
         f"The labels '{path}' have dtype {values.dtype} and range from {low:g} to {high:g}; needed "
@@ -157,9 +157,9 @@ def _check_ids(values: NDArray[Any], path: Path) -> None:
             f"The labels '{path}' hold {low}; ids are positive, and 0 is background. "
             "Relabel what is negative, or set it to 0."
         )
-    if high > _MOST_ID:
+    if high > MAX_ID:
         raise FileError(
-            f"The labels '{path}' hold {high}; the largest id is {_MOST_ID}. Relabel them."
+            f"The labels '{path}' hold {high}; the largest id is {MAX_ID}. Relabel them."
         )
     plane = values if values.ndim == 2 else values[len(values) // 2]
     ids, places = np.unique(plane, return_inverse=True)

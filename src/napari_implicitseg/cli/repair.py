@@ -119,9 +119,7 @@ def repair(
             data.values,
             grid,
             shape=shape.value,
-            ids=None
-            if ids is None
-            else present(ids, data.values > 0.5 if data.values.dtype.kind == "f" else data.values),
+            ids=None if ids is None else present(ids, data.values),
             seed=seed,
             device=device,
             config=config,

@@ -12,13 +12,13 @@ from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
     from numpy.typing import DTypeLike, NDArray
 
     from napari_implicitseg.widgets._layers import Region
     from napari_implicitseg.widgets._scribble_fit import Outcome
 
-__all__ = ["Index", "Preview", "insert_below"]
+__all__ = ["Index", "Preview", "insert_below", "remove_quietly"]
 
 Index: TypeAlias = tuple[int | None, ...]
 """Position of a region: one entry per axis, None along whole ones."""
@@ -132,10 +132,15 @@ class Preview:
         self.outcomes.clear()
         self._pending.clear()
         if layer is not None:
-            active = self._viewer.layers.selection.active
-            self._viewer.layers.remove(layer)
-            if active is not layer and active in self._viewer.layers:
-                self._viewer.layers.selection.active = active
+            remove_quietly(self._viewer, layer)
+
+
+def remove_quietly(viewer: ViewerModel, layer: Layer) -> None:
+    """Remove a layer without taking the selection from the user."""
+    active = viewer.layers.selection.active
+    viewer.layers.remove(layer)
+    if active is not layer and active in viewer.layers:
+        viewer.layers.selection.active = active
 
 
 def insert_below(viewer: ViewerModel, layer: Labels, other: Labels) -> None:

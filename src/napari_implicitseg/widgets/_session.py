@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from psygnal import Signal
@@ -16,7 +17,7 @@ __all__ = ["Session"]
 OutcomeT = TypeVar("OutcomeT")
 
 
-class Session(Generic[OutcomeT]):
+class Session(ABC, Generic[OutcomeT]):
     """What a widget does, apart from its looks.
 
     Parameters
@@ -49,30 +50,30 @@ class Session(Generic[OutcomeT]):
         self._cancel = cancel
         self._postpone = postpone
 
+    @abstractmethod
     def look(self) -> None:
         """Notice what the user has changed in the layers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def receive(self, outcome: OutcomeT) -> None:
         """Show what a job came to; called in the main thread."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Cancel the job that runs, or note that it failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell(self, event: object = None) -> None:
         """Say what the user can do now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def pause(self) -> None:
         """Stop watching and take the preview away."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self) -> None:
         """Watch again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the viewer's layers."""
-        raise NotImplementedError

@@ -19,6 +19,7 @@ from napari_implicitseg.ids import among, as_ids
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._camera import look_at
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
+from napari_implicitseg.widgets._preview import remove_quietly
 from napari_implicitseg.widgets._repair_accept import repaired_layer, write_masks
 from napari_implicitseg.widgets._repair_inputs import RepairInputs, advise, build_request
 from napari_implicitseg.widgets._scribble_inputs import region_shown
@@ -70,6 +71,7 @@ class RepairSession(Session["RepairOutcome"]):
         # The masks as they were when the preview was asked for, and the undo history then.
         self._running_seen = self._seen = Seen.nothing()
         self._was_stale = False
+        self._told_elsewhere = ""
         self._outline = 1
         viewer.dims.events.current_step.connect(self._on_step)
         viewer.dims.events.ndisplay.connect(self._colour)
@@ -217,10 +219,7 @@ class RepairSession(Session["RepairOutcome"]):
         self._seen = Seen.nothing()
         layer, self._layer = self.layer, None
         if layer is not None:
-            active = self.viewer.layers.selection.active
-            self.viewer.layers.remove(layer)
-            if active is not layer and active in self.viewer.layers:
-                self.viewer.layers.selection.active = active
+            remove_quietly(self.viewer, layer)
         self.shown.emit(None)
 
     def tell(self, event: object = None) -> None:
@@ -230,7 +229,8 @@ class RepairSession(Session["RepairOutcome"]):
         self._was_stale = self.is_stale
         other = self._shown_for.computed != self.inputs.computed
         advice = advise(self.inputs, self.outcome, stale=self._was_stale, other=other)
-        self.told.emit(self._elsewhere() or advice)
+        self._told_elsewhere = self._elsewhere()
+        self.told.emit(self._told_elsewhere or advice)
 
     def _elsewhere(self) -> str:
         """Say that the preview is of another slice than the one shown, if it is."""
@@ -249,7 +249,8 @@ class RepairSession(Session["RepairOutcome"]):
         )
 
     def _on_step(self, event: object) -> None:
-        if self.outcome is not None:
+        # To tell compares the masks: not at every slice scrolled past.
+        if self._elsewhere() != self._told_elsewhere:
             self.tell()
 
     # The preview layer --------------------------------------------------------
