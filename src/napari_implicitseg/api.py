@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_implicitseg.config import FitConfig
+from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fits import FitOptions, Start, fit_image
 from napari_implicitseg.ids import checked_ids, checked_labels
-from napari_implicitseg.predictors.evidence import SOURCES
 from napari_implicitseg.repairs import repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import read_scribbles
@@ -41,7 +40,6 @@ __all__ = [
 
 _SHAPES = ("convex", "connected", "star", "symmetric", "free")
 _EVIDENCE_ALONE = "none"
-_COUPLINGS = ("sequential",)
 _SMALLEST = 1e-15
 _MOST_ANISOTROPY = 200
 
@@ -131,7 +129,7 @@ def fit_scribbles(
     True
     """
     _check_choice("shape", shape, (*_SHAPES, _EVIDENCE_ALONE))
-    _check_choice("coupling", coupling, _COUPLINGS)
+    _check_choice("coupling", coupling, COUPLINGS)
     config = _checked_config(config)
     image, scribbles = _image_array(image), _as_array(scribbles)
     if isinstance(scribbles, np.ma.MaskedArray):
@@ -145,7 +143,7 @@ def fit_scribbles(
     if source == "given":
         reader = Reader.of_probability(_probability(evidence, reader.shape))
     else:
-        _check_choice("evidence", source, SOURCES)
+        _check_choice("evidence", source, EVIDENCE)
     options = FitOptions(
         shape=shape,
         source=source,

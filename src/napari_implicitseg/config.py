@@ -7,16 +7,25 @@ from typing import Literal
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["FitConfig"]
+__all__ = ["COUPLINGS", "EVIDENCE", "NETWORKS", "FitConfig"]
+
+NETWORKS = ("pixel", "cnn", "teacher")
+"""Networks that are trained on strokes."""
+EVIDENCE = ("auto", "histogram", "geodesic", *NETWORKS, "upsampler", "none")
+"""Where the evidence of a fit may come from."""
+COUPLINGS = ("sequential", "joint")
+"""How evidence and shape are fitted."""
 
 _CHOICES = {
     "model": ("polytope", "icnn"),
     "flow": ("lattice", "realnvp"),
     "symmetric_family": ("convex", "connected", "star", "free"),
     "symmetry": ("mirror", "rotation"),
+    "upsampler": ("encoder-decoder", "original"),
+    "upsampler_scale": (4, 8, 16),
 }
-_LEAST = {"planes": 4, "layers": 1, "width": 1, "steps": 1}
-_OPTIONAL = ("planes", "steps")
+_LEAST = {"planes": 4, "layers": 1, "width": 1, "steps": 1, "upsampler_steps": 1}
+_OPTIONAL = ("planes", "steps", "upsampler_steps")
 _LEAST_ORDER = {"mirror": 1, "rotation": 2}
 _MOST_ORDER = 64
 
@@ -55,6 +64,14 @@ class FitConfig:
     order : int or None
         Of symmetric shapes: number of mirrors, 1 or more, or of equal turns that
         make a full one, 2 or more. None takes the least.
+    upsampler : {"encoder-decoder", "original"}
+        Of the evidence "upsampler": a network that sees the image and follows its
+        edges, or the one first published, from 10 x 10 to 100 x 100 pixels.
+    upsampler_scale : {4, 8, 16}
+        Pixels per side of a cell that an outline is downscaled to; the depth of the
+        encoder-decoder follows.
+    upsampler_steps : int or None
+        Training steps; None takes 40, of the original 300.
     """
 
     model: Literal["polytope", "icnn"] = "polytope"
@@ -68,6 +85,9 @@ class FitConfig:
     symmetric_family: Literal["convex", "connected", "star", "free"] = "connected"
     symmetry: Literal["mirror", "rotation"] = "mirror"
     order: int | None = None
+    upsampler: Literal["encoder-decoder", "original"] = "encoder-decoder"
+    upsampler_scale: Literal[4, 8, 16] = 8
+    upsampler_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse values no fit can work with."""

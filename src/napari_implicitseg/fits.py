@@ -20,6 +20,7 @@ from napari_implicitseg.fitting.polytope import PolytopeSolver
 from napari_implicitseg.fitting.problem import Effort, Geometry
 from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
+from napari_implicitseg.predictors.upsampler import Outlines
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import stroke_numbers
 from napari_implicitseg.shapes.certificate import certify
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["FitOptions", "Start", "Ticker", "fit_digest", "fit_image", "make_solver"]
 
 _MOST_REPORTED = 20
+_OUTLINES = "upsampler"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +96,14 @@ class Start:
             return cls()
         now = _count_strokes(samples)
         if any(now.get(label, 0) < n for label, n in earlier.report.strokes.items()):
-            return cls()
+            # What outlines are answered by knows the image, and nothing of the strokes.
+            known = earlier.networks.get(_OUTLINES)
+            return cls(networks={_OUTLINES: known} if known else {})
         weights = dict(earlier.report.evidence_weights)
-        known = source == "auto" and set(weights) == {"histogram", "geodesic"}
+        weighed = source == "auto" and set(weights) == {"histogram", "geodesic"}
         looks = earlier.report.looks
         objects = {k: Earlier(s, looks[k]) for k, s in earlier.shapes.items() if k in looks}
-        return cls(objects=objects, weights=weights if known else None, networks=earlier.networks)
+        return cls(objects=objects, weights=weights if weighed else None, networks=earlier.networks)
 
 
 class Ticker:
@@ -153,16 +157,8 @@ def fit_image(
     tick("Reading the image")
     effort = Effort.for_objects(len(samples.objects), len(reader.shape))
     grid = Geometry(reader.shape, options.spacing, effort)
-    evidence = Evidence(
-        reader,
-        samples,
-        source=options.source,
-        spacing=options.spacing,
-        weights=start.weights,
-        networks=start.networks,
-        seed=options.seed,
-        check=lambda: tick("Training"),
-    )
+    drawn = samples
+    evidence, samples = _look(reader, drawn, options, start, tick)
     tick("Weighing the evidence")
     if options.shape == "none":
         found = _by_evidence(evidence, samples, grid, tick)
@@ -176,22 +172,52 @@ def fit_image(
         certificates=found.certificates,
         evidence=found.probability,
         history={
-            **{f"loss/{kind}": network.losses for kind, network in evidence.networks.items()},
+            **{f"loss/{kind}": losses for kind, losses in evidence.losses.items()},
             **{f"loss/{item.label}": item.losses for item in items},
         },
         spacing=options.spacing,
-        networks={kind: network.state for kind, network in evidence.networks.items()},
+        networks=evidence.networks,
         report=FitReport(
             seconds=time.perf_counter() - begin,
             ignored_voxels=reader.ignored,
             evidence_weights=evidence.weights,
             unsatisfied=unsatisfied,
-            warnings=_warnings(samples, reader, found.certificates, unsatisfied),
-            digest=fit_digest(samples, options),
-            strokes=_count_strokes(samples),
+            warnings=_warnings(drawn, reader, options, found.certificates, unsatisfied),
+            digest=fit_digest(drawn, options),
+            strokes=_count_strokes(drawn),
             looks={item.label: item.problem.look for item in items},
         ),
     )
+
+
+def _look(
+    reader: Reader, samples: Samples, options: FitOptions, start: Start, tick: Ticker
+) -> tuple[Evidence, Samples]:
+    """Evidence, and the strokes a fit has to satisfy: of outlines only their middles."""
+    outlines = None
+    if options.source == _OUTLINES:
+        outlines = Outlines(
+            reader,
+            samples,
+            spacing=options.spacing,
+            config=options.config,
+            seed=options.seed,
+            state=start.networks.get(_OUTLINES),
+            check=lambda: tick("Learning the image"),
+        )
+        samples = outlines.cores
+    evidence = Evidence(
+        reader,
+        samples,
+        source=options.source,
+        spacing=options.spacing,
+        weights=start.weights,
+        networks=start.networks,
+        outlines=outlines,
+        seed=options.seed,
+        check=lambda: tick("Training"),
+    )
+    return evidence, samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,12 +338,13 @@ def _unsatisfied(labels: LabelArray, samples: Samples) -> list[UnsatisfiedStroke
 def _warnings(
     samples: Samples,
     reader: Reader,
+    options: FitOptions,
     certificates: Mapping[int, Certificate],
     unsatisfied: Sequence[UnsatisfiedStroke],
 ) -> tuple[str, ...]:
     """Advice for the user."""
     out = []
-    if not samples.is_background.any():
+    if options.source != _OUTLINES and not samples.is_background.any():
         out.append(
             "There are no background strokes, so the border of the image stands for the "
             f"background. A stroke of label {samples.background} near the objects helps."

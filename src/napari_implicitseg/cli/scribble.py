@@ -12,6 +12,7 @@ import typer
 from napari_implicitseg.cli import _options as options
 from napari_implicitseg.cli._outputs import Outputs
 from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
+from napari_implicitseg.config import EVIDENCE
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ __all__ = ["scribble"]
 _MOST_PAINTED = 0.8
 _MANY_LABELS = 16
 _USUAL_CHANNELS = 4
-_EVIDENCE = ("auto", "histogram", "geodesic", "pixel", "cnn", "teacher", "none")
 
 
 def scribble(
@@ -119,7 +119,7 @@ def scribble(
         job = _Job(
             image=image,
             scribbles=scribbles,
-            evidence=evidence if evidence in _EVIDENCE else Path(evidence),
+            evidence=evidence if evidence in EVIDENCE else Path(evidence),
         )
         outputs = Outputs(
             labels=out,
@@ -225,7 +225,7 @@ def _read(job: _Job, *, level: int, time: TimeChoice, channel_axis: int | None) 
         if not evidence.exists():
             raise InputError(
                 f"--evidence is '{evidence}', which is neither a file nor one of "
-                f"{', '.join(_EVIDENCE)}. Give one of these."
+                f"{', '.join(EVIDENCE)}. Give one of these."
             )
         evidence = read_matching(partial(read_probability, evidence), level, time)
         if evidence.shape != scribbles.shape:

@@ -38,11 +38,10 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import BoolArray
     from napari_implicitseg.features import Reader
     from napari_implicitseg.predictors.networks import StrokeNetwork
+    from napari_implicitseg.predictors.upsampler import Outlines
     from napari_implicitseg.scribbles import Samples
 
-__all__ = ["SOURCES", "Evidence"]
-
-SOURCES = ("auto", "histogram", "geodesic", *KINDS, "none")
+__all__ = ["Evidence"]
 
 # Cells of the coarse look at the whole image, by number of axes.
 _COARSE_CELLS = {2: 208**2, 3: 48**3}
@@ -65,7 +64,8 @@ class Evidence:
         The image, or a probability map if `source` is "given".
     samples : Samples
         The strokes.
-    source : {"auto", "histogram", "geodesic", "none", "given"}
+    source : str
+        One of `config.EVIDENCE`, or "given".
     spacing : tuple of float
         Voxel size per axis.
     weights : mapping of str to float, optional
@@ -74,6 +74,8 @@ class Evidence:
         Weights of networks of an earlier fit, by kind, to go on from.
     seed : int
         Of networks.
+    outlines : Outlines, optional
+        What "upsampler" says.
     check : callable
         Called before every step of a training; may raise to cancel.
 
@@ -95,12 +97,14 @@ class Evidence:
         weights: Mapping[str, float] | None = None,
         networks: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
         seed: int = 0,
+        outlines: Outlines | None = None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._reader = reader
         self._samples = samples
         self._source = source
         self._spacing = spacing
+        self._outlines = outlines
         self._ids = samples.objects
         cells = (_COARSE_CELLS if weights is None else _WARM_CELLS)[len(reader.shape)]
         self.coarse = coarse_window(reader, samples, spacing, cells)
@@ -352,11 +356,26 @@ class Evidence:
             colour = self._colours.model.predict(look.features)
             colour[~look.patch.valid] = 0.5
             return in_territory(colour, nearest, code)
+        if self._outlines is not None:
+            traced = self._outlines.probability(self._ids[code - 1], look.patch.window)
+            return in_territory(traced, nearest, code)
         if self._networks is not None and name in KINDS:
             return in_territory(self._networks.predict(name, look), nearest, code)
         return nearest.evidence(code)
 
     @property
-    def networks(self) -> dict[str, StrokeNetwork]:
-        """The networks trained, by kind."""
+    def networks(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        """Weights of the networks trained, by kind."""
+        found = {kind: network.state for kind, network in self._trained.items()}
+        return found if self._outlines is None else found | {self._source: self._outlines.state}
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """Losses of the networks trained, by kind."""
+        found = {kind: network.losses for kind, network in self._trained.items()}
+        return found if self._outlines is None else found | {self._source: self._outlines.losses}
+
+    @property
+    def _trained(self) -> dict[str, StrokeNetwork]:
+        """The networks trained on strokes."""
         return {} if self._networks is None else self._networks.networks
