@@ -10,7 +10,8 @@ import torch
 from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
-from napari_implicitseg.fits import FitOptions, Start, fit_image
+from napari_implicitseg.fit_setup import FitOptions, Start
+from napari_implicitseg.fits import fit_image
 from napari_implicitseg.ids import checked_ids, checked_labels
 from napari_implicitseg.repairs import repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
+    from napari_implicitseg.results import Preview
 
 __all__ = [
     "Cancelled",
@@ -55,9 +57,11 @@ def fit_scribbles(
     spacing: Sequence[float] | None = None,
     channel_axis: int | None = None,
     warm_start: FitResult | None = None,
+    embedding: Any = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    preview: Preview | None = None,
     config: FitConfig | None = None,
 ) -> FitResult:
     """Fit a mask of a guaranteed shape to every scribbled object of an image.
@@ -75,14 +79,26 @@ def fit_scribbles(
         centre, equal to its mirror image (or what `config` says), or nothing.
         "none" fits no shape: the masks are where the evidence is over one half and
         hangs together with the strokes.
-    evidence : {"auto", "histogram", "geodesic", "pixel", "cnn", "teacher", "none"} or array
-        What tells object from background: colours under the strokes, distance
-        to the strokes along the image, a network trained on the strokes (per
-        pixel, with its neighbours, or per pixel and wide), position only, or both
-        colour and distance, weighed per image ("auto"). An array of the image's spatial
-        shape is taken as the probability of object, 0 to 1.
-    coupling : {"sequential"}
-        Evidence first, then the shape.
+    evidence : str or array
+        What tells object from background, one of
+
+        - "histogram": colours under the strokes;
+        - "geodesic": distance to the strokes along the image;
+        - "pixel", "teacher", "cnn": a network trained on the strokes, per pixel, per
+          pixel and wide, or with its neighbours;
+        - "upsampler": the scribbles are sloppy outlines, filled or drawn around the
+          objects of a 2D image; a network trained on this image makes them precise;
+        - "none": position only;
+        - "auto": colour and distance (and with an `embedding` a network, too), weighed
+          by how well each predicts strokes left out.
+
+        An array of the image's spatial shape is a layer of its own: fractions are
+        the probability of object, 0 to 1, integers and booleans labels, of which an
+        object takes the one most of its strokes lie on.
+    coupling : {"sequential", "joint"}
+        Evidence first, then the shape; or a network and the shape together, each
+        learning from the strokes and from the other. The network is that of the
+        evidence, or one that corrects it.
     background : int
         Label of background strokes.
     spacing : sequence of float, optional
@@ -93,12 +109,17 @@ def fit_scribbles(
         Result of an earlier fit of the same image with fewer strokes; the fit
         continues from its shapes. It starts anew where strokes were erased
         since, or where that fit could not satisfy all of them.
+    embedding : array, shape (E, *S), optional
+        Features of every voxel, such as `embed_image` makes; NumPy, dask or zarr.
+        Networks see them beside colours, place and texture.
     seed : int
         Makes the result repeatable (for the models that start at random).
     device : {"auto", "cpu", "cuda", "mps"} or str
         Where torch computes. Fits are small, so "auto" is the CPU.
     progress : callable, optional
         Called as ``progress(fraction, message)``; may raise `Cancelled`.
+    preview : callable, optional
+        Called with results that are not yet the last, while a joint fit goes on.
     config : FitConfig, optional
         Model and its sizes; slice-by-slice fitting of a stack.
 
@@ -139,14 +160,16 @@ def fit_scribbles(
         raise InputError(f"The scribbles have {ndim} axes; this fit takes 2D or 3D images.")
     axis = find_channel_axis(tuple(image.shape), tuple(scribbles.shape), channel_axis)
     reader = Reader(image, axis)
-    source = evidence if isinstance(evidence, str) else "given"
+    source, layer = _source(evidence, reader.shape)
     if source == "given":
-        reader = Reader.of_probability(_probability(evidence, reader.shape))
-    else:
-        _check_choice("evidence", source, EVIDENCE)
+        reader = Reader.of_probability(layer)
+    if embedding is not None:
+        reader.embedding = Reader.of_embedding(_embedding(embedding, reader.shape))
     options = FitOptions(
         shape=shape,
         source=source,
+        layer=layer if source == "labels" else None,
+        coupling=coupling,
         spacing=_checked_spacing(spacing, ndim),
         config=config,
         seed=_checked_seed(seed),
@@ -160,7 +183,7 @@ def fit_scribbles(
     samples = read_scribbles(scribbles, background=background)
     if not config.per_slice:
         start = Start.of(warm_start, samples, source)
-        return fit_image(reader, samples, options, start=start, progress=progress)
+        return fit_image(reader, samples, options, start=start, progress=progress, preview=preview)
     return fit_slices(reader, samples, options, warm_start=warm_start, progress=progress)
 
 
@@ -233,6 +256,7 @@ def project_labels(
     options = FitOptions(
         shape=shape,
         source="given",
+        coupling="sequential",
         spacing=_checked_spacing(spacing, values.ndim),
         config=config,
         seed=_checked_seed(seed),
@@ -268,15 +292,29 @@ def _image_array(value: Any) -> Any:
     return _as_array(value)
 
 
-def _probability(evidence: Any, shape: tuple[int, ...]) -> Any:
-    """Check a probability map against the image."""
-    evidence = _as_array(evidence)
-    if tuple(evidence.shape) != shape:
+def _source(evidence: Any, shape: tuple[int, ...]) -> tuple[str, Any]:
+    """Name of the evidence, and the layer if it is one: "given" probabilities or "labels"."""
+    if isinstance(evidence, str):
+        _check_choice("evidence", evidence, EVIDENCE)
+        return evidence, None
+    layer = _as_array(evidence)
+    if tuple(layer.shape) != shape:
         raise InputError(
-            f"The probability map has shape {tuple(evidence.shape)} but the image has {shape}. "
-            "They must agree."
+            f"The layer given as evidence has shape {tuple(layer.shape)} but the image has "
+            f"{shape}. They must agree."
         )
-    return evidence
+    return ("labels" if np.dtype(layer.dtype).kind in "iu" else "given"), layer
+
+
+def _embedding(embedding: Any, shape: tuple[int, ...]) -> Any:
+    """Check features of every voxel against the image."""
+    embedding = _as_array(embedding)
+    if tuple(embedding.shape[1:]) != shape or len(embedding.shape) != len(shape) + 1:
+        raise InputError(
+            f"The embedding has shape {tuple(embedding.shape)} but the image has {shape}; needed "
+            f"is {('E', *shape)}, features first. Move the axis of the features to the front."
+        )
+    return embedding
 
 
 def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:

@@ -222,6 +222,8 @@ class Reader:
         Spatial shape.
     ignored : int
         Voxels of the first window read that were not finite.
+    embedding : Reader or None
+        What else is known of every voxel.
 
     Raises
     ------
@@ -249,6 +251,7 @@ class Reader:
             )
         self.lazy = not isinstance(image, np.ndarray)
         self.ignored = 0
+        self.embedding: Reader | None = None
         self._counted = False
         self._is_probability = False
         self._shift: FloatArray | None = None
@@ -262,6 +265,13 @@ class Reader:
         reader._shift, reader._scale = np.array([0.5]), np.array([1.0])
         return reader
 
+    @classmethod
+    def of_embedding(cls, embedding: Any) -> Reader:
+        """Reader of features of every voxel, (E, *S): they are taken as they are."""
+        reader = cls(embedding, 0)
+        reader._shift, reader._scale = np.zeros(embedding.shape[0]), np.ones(embedding.shape[0])
+        return reader
+
     def at_slice(self, index: int) -> Reader:
         """Reader of one slice along the first spatial axis."""
         axis = 1 if self._channel_axis == 0 else 0
@@ -269,6 +279,7 @@ class Reader:
         data = self._image[(slice(None),) * axis + (index,)]
         out = Reader(data, channel - 1 if channel is not None and channel > axis else channel)
         out._shift, out._scale = self._shift, self._scale
+        out.embedding = None if self.embedding is None else self.embedding.at_slice(index)
         return out
 
     def raw(self, window: Window) -> tuple[FloatArray, FloatArray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_implicitseg.evidence_masks import label_by_evidence
+from napari_implicitseg.fit_setup import OUTLINES, Ticker, count_strokes, fit_digest
 from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.gradient import GradientSolver
+from napari_implicitseg.fitting.joint import JointDescent
 from napari_implicitseg.fitting.keeping import keep_promise
 from napari_implicitseg.fitting.network import NetworkSolver
 from napari_implicitseg.fitting.painting import paint
@@ -20,6 +21,7 @@ from napari_implicitseg.fitting.polytope import PolytopeSolver
 from napari_implicitseg.fitting.problem import Effort, Geometry
 from napari_implicitseg.fitting.sequential import Earlier, Fitter
 from napari_implicitseg.predictors.evidence import Evidence
+from napari_implicitseg.predictors.label_layers import LabelLayer
 from napari_implicitseg.predictors.upsampler import Outlines
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import stroke_numbers
@@ -28,104 +30,20 @@ from napari_implicitseg.shapes.certificate import certify
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import torch
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray, Progress
-    from napari_implicitseg.config import FitConfig
     from napari_implicitseg.features import Reader
+    from napari_implicitseg.fit_setup import FitOptions, Start
     from napari_implicitseg.fitting.sequential import Fitted, Solver
+    from napari_implicitseg.predictors.evidence import ObjectMaps
+    from napari_implicitseg.results import Preview
     from napari_implicitseg.scribbles import Samples
     from napari_implicitseg.shapes.certificate import Certificate
 
-__all__ = ["FitOptions", "Start", "Ticker", "fit_digest", "fit_image", "make_solver"]
+__all__ = ["fit_image", "make_solver"]
 
 _MOST_REPORTED = 20
-_OUTLINES = "upsampler"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitOptions:
-    """What a fit needs besides the image and the strokes.
-
-    Attributes
-    ----------
-    shape : str
-        Family of shapes.
-    source : str
-        Evidence source, or "given" for a probability map.
-    spacing : tuple of float
-    config : FitConfig
-    seed : int
-    device : torch.device
-    """
-
-    shape: str
-    source: str
-    spacing: tuple[float, ...]
-    config: FitConfig
-    seed: int
-    device: torch.device
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
-    """What a fit takes over from an earlier one.
-
-    Attributes
-    ----------
-    objects : mapping of int to Earlier
-    weights : mapping of str to float or None
-        Blend of the evidence; found anew if None.
-    networks : mapping of str to mapping
-        Weights of the networks by kind.
-    """
-
-    objects: Mapping[int, Earlier] = field(default_factory=dict)
-    weights: Mapping[str, float] | None = None
-    networks: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, earlier: FitResult | None, samples: Samples, source: str) -> Start:
-        """Start from an earlier fit of the same image, unless it would lead astray.
-
-        A fit that could not satisfy its strokes, or one with strokes that were
-        erased since, has learned from what was wrong.
-        """
-        if earlier is None or earlier.report.unsatisfied:
-            return cls()
-        now = _count_strokes(samples)
-        if any(now.get(label, 0) < n for label, n in earlier.report.strokes.items()):
-            # What outlines are answered by knows the image, and nothing of the strokes.
-            known = earlier.networks.get(_OUTLINES)
-            return cls(networks={_OUTLINES: known} if known else {})
-        weights = dict(earlier.report.evidence_weights)
-        weighed = source == "auto" and set(weights) == {"histogram", "geodesic"}
-        looks = earlier.report.looks
-        objects = {k: Earlier(s, looks[k]) for k, s in earlier.shapes.items() if k in looks}
-        return cls(objects=objects, weights=weights if weighed else None, networks=earlier.networks)
-
-
-class Ticker:
-    """Reports progress towards an end whose distance is only guessed."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._ticks = 0
-
-    def __call__(self, message: str = "Fitting shapes") -> None:
-        """Report one more step; the callback may raise to cancel."""
-        self._ticks += 1
-        self._report(message)
-
-    def stay(self) -> None:
-        """Report that one of many small steps is done; the callback may raise to cancel."""
-        self._report("Looking at the objects")
-
-    def _report(self, message: str) -> None:
-        """Tell the callback how far the fit has come."""
-        if self._progress is not None:
-            self._progress(1 - 1 / (1 + self._ticks / 20), message)
 
 
 def fit_image(
@@ -135,6 +53,7 @@ def fit_image(
     *,
     start: Start,
     progress: Progress | None,
+    preview: Preview | None = None,
 ) -> FitResult:
     """Fit all objects of one image.
 
@@ -147,77 +66,26 @@ def fit_image(
     options : FitOptions
     start : Start
     progress : Progress, optional
+    preview : Preview, optional
+        Hears results that are not yet the last.
 
     Returns
     -------
     FitResult
     """
-    begin = time.perf_counter()
     tick = Ticker(progress)
     tick("Reading the image")
     effort = Effort.for_objects(len(samples.objects), len(reader.shape))
-    grid = Geometry(reader.shape, options.spacing, effort)
-    drawn = samples
-    evidence, samples = _look(reader, drawn, options, start, tick)
-    tick("Weighing the evidence")
-    if options.shape == "none":
-        found = _by_evidence(evidence, samples, grid, tick)
-    else:
-        found = _by_shapes(evidence, samples, options, grid, start, tick)
-    items = found.items
-    unsatisfied = tuple(_unsatisfied(found.labels, samples))
-    return FitResult(
-        labels=found.labels,
-        shapes={item.label: item.shape for item in items},
-        certificates=found.certificates,
-        evidence=found.probability,
-        history={
-            **{f"loss/{kind}": losses for kind, losses in evidence.losses.items()},
-            **{f"loss/{item.label}": item.losses for item in items},
-        },
-        spacing=options.spacing,
-        networks=evidence.networks,
-        report=FitReport(
-            seconds=time.perf_counter() - begin,
-            ignored_voxels=reader.ignored,
-            evidence_weights=evidence.weights,
-            unsatisfied=unsatisfied,
-            warnings=_warnings(drawn, reader, options, found.certificates, unsatisfied),
-            digest=fit_digest(drawn, options),
-            strokes=_count_strokes(drawn),
-            looks={item.label: item.problem.look for item in items},
-        ),
+    fit = _Fit(
+        reader=reader,
+        drawn=samples,
+        options=options,
+        grid=Geometry(reader.shape, options.spacing, effort),
+        start=start,
+        tick=tick,
+        preview=preview,
     )
-
-
-def _look(
-    reader: Reader, samples: Samples, options: FitOptions, start: Start, tick: Ticker
-) -> tuple[Evidence, Samples]:
-    """Evidence, and the strokes a fit has to satisfy: of outlines only their middles."""
-    outlines = None
-    if options.source == _OUTLINES:
-        outlines = Outlines(
-            reader,
-            samples,
-            spacing=options.spacing,
-            config=options.config,
-            seed=options.seed,
-            state=start.networks.get(_OUTLINES),
-            check=lambda: tick("Learning the image"),
-        )
-        samples = outlines.cores
-    evidence = Evidence(
-        reader,
-        samples,
-        source=options.source,
-        spacing=options.spacing,
-        weights=start.weights,
-        networks=start.networks,
-        outlines=outlines,
-        seed=options.seed,
-        check=lambda: tick("Training"),
-    )
-    return evidence, samples
+    return fit.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,51 +98,154 @@ class _Found:
     items: Sequence[Fitted]
 
 
-def _by_shapes(
-    evidence: Evidence,
-    samples: Samples,
-    options: FitOptions,
-    grid: Geometry,
-    start: Start,
-    tick: Ticker,
-) -> _Found:
-    """Fit a shape to the evidence of every object."""
-    solver = make_solver(options, grid, tick)
-    fitter = Fitter(
-        evidence, samples, grid=grid, solver=solver, previous=start.objects, check=tick.stay
-    )
-    items = fitter.run()
-    tick("Checking the masks")
-    if solver.is_convex:
-        part_overlaps(items, grid)
-    labels = np.zeros(grid.shape, np.uint32)
-    paint(labels, items, grid)
-    certificates = {item.label: keep_promise(labels, item, options.shape, grid) for item in items}
-    return _Found(labels, certificates, _evidence_map(items, grid.shape), items)
+@dataclass(slots=True, kw_only=True)
+class _Fit:
+    """One fit while it goes on; see `fit_image`."""
 
+    reader: Reader
+    drawn: Samples
+    options: FitOptions
+    grid: Geometry
+    start: Start
+    tick: Ticker
+    preview: Preview | None
+    samples: Samples = field(init=False)
+    evidence: Evidence = field(init=False)
+    begin: float = field(default_factory=time.perf_counter)
 
-def _by_evidence(evidence: Evidence, samples: Samples, grid: Geometry, tick: Ticker) -> _Found:
-    """Take the evidence as it is, without any shape."""
-    labels, probability = label_by_evidence(
-        evidence, samples, shape=grid.shape, spacing=grid.spacing, check=tick.stay
-    )
-    certificates = {
-        label: certify(labels[evidence.territory(label).slices] == label, kind="none")
-        for label in samples.objects
-    }
-    return _Found(labels, certificates, probability, ())
+    def run(self) -> FitResult:
+        """Fit all objects."""
+        self._look()
+        self.tick("Weighing the evidence")
+        if self.options.shape == "none":
+            return self._result(self._by_evidence())
+        items = self._fitted(self.start.objects)
+        losses: list[float] = []
+        if self.options.coupling == "joint" and self.evidence.learner is not None:
+            items, losses = self._fitted_jointly(items)
+        return self._result(self._checked(items), losses)
 
+    def _look(self) -> None:
+        """Look at the image; of outlines only the middles are strokes to satisfy."""
+        options, self.samples = self.options, self.drawn
+        maps: ObjectMaps | None = None
+        if options.source == "labels":
+            maps = LabelLayer(options.layer, self.drawn)
+        if options.source == OUTLINES:
+            outlines = maps = Outlines(
+                self.reader,
+                self.drawn,
+                spacing=options.spacing,
+                config=options.config,
+                seed=options.seed,
+                state=self.start.networks.get(OUTLINES),
+                check=lambda: self.tick("Learning the image"),
+            )
+            self.samples = outlines.cores
+        self.evidence = Evidence(
+            self.reader,
+            self.samples,
+            source=options.source,
+            spacing=options.spacing,
+            weights=self.start.weights,
+            networks=self.start.networks,
+            maps=maps,
+            joint=options.coupling == "joint",
+            seed=options.seed,
+            check=lambda: self.tick("Training"),
+        )
 
-def _count_strokes(samples: Samples) -> dict[int, int]:
-    """Count the voxels painted with each label."""
-    labels, counts = np.unique(samples.ids, return_counts=True)
-    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    def _fitted(self, previous: Mapping[int, Earlier]) -> list[Fitted]:
+        """Fit shapes to the evidence, from earlier ones where there are any."""
+        solver = make_solver(self.options, self.grid, self.tick)
+        fitter = Fitter(
+            self.evidence,
+            self.samples,
+            grid=self.grid,
+            solver=solver,
+            previous=previous,
+            check=self.tick.stay,
+        )
+        return fitter.run()
 
+    def _fitted_jointly(self, items: list[Fitted]) -> tuple[list[Fitted], list[float]]:
+        """Let network and shapes learn from each other, then fit the shapes once more."""
+        self._show(items)
+        joint = JointDescent(
+            self.evidence,
+            items,
+            family=self.options.shape,
+            config=self.options.config,
+            seed=self.options.seed,
+            check=lambda: self.tick("Fitting jointly"),
+        )
+        for shapes in joint.rounds():
+            self._show([i.with_shape(s) for i, s in zip(items, shapes, strict=True)])
+        self.evidence.learned()
+        looks = [item.problem.look for item in items]
+        pairs = zip(items, shapes, looks, strict=True)
+        moved = {item.label: Earlier(shape, look) for item, shape, look in pairs}
+        return self._fitted(moved), joint.losses
 
-def fit_digest(samples: Samples, options: FitOptions) -> str:
-    """Tell the strokes and options of one fit from those of another."""
-    parts = samples.coords.tobytes(), samples.ids.tobytes(), repr(options).encode()
-    return hashlib.blake2b(b"".join(parts), digest_size=16).hexdigest()
+    def _show(self, items: Sequence[Fitted]) -> None:
+        """Tell of what is found so far; nothing is promised of it."""
+        if self.preview is None:
+            return
+        labels = np.zeros(self.grid.shape, np.uint32)
+        paint(labels, items, self.grid)
+        self.preview(self._result(_Found(labels, {}, _evidence_map(items, self.grid.shape), items)))
+
+    def _checked(self, items: Sequence[Fitted]) -> _Found:
+        """Paint the masks, see that each keeps its promise, and certify it."""
+        self.tick("Checking the masks")
+        if make_solver(self.options, self.grid, self.tick).is_convex:
+            part_overlaps(items, self.grid)
+        labels = np.zeros(self.grid.shape, np.uint32)
+        paint(labels, items, self.grid)
+        certificates = {
+            item.label: keep_promise(labels, item, self.options.shape, self.grid) for item in items
+        }
+        return _Found(labels, certificates, _evidence_map(items, self.grid.shape), items)
+
+    def _by_evidence(self) -> _Found:
+        """Take the evidence as it is, without any shape."""
+        grid, evidence = self.grid, self.evidence
+        labels, probability = label_by_evidence(
+            evidence, self.samples, shape=grid.shape, spacing=grid.spacing, check=self.tick.stay
+        )
+        certificates = {
+            label: certify(labels[evidence.territory(label).slices] == label, kind="none")
+            for label in self.samples.objects
+        }
+        return _Found(labels, certificates, probability, ())
+
+    def _result(self, found: _Found, joint: Sequence[float] = ()) -> FitResult:
+        """Put together what is returned."""
+        items, evidence = found.items, self.evidence
+        unsatisfied = tuple(_unsatisfied(found.labels, self.samples))
+        history = {f"loss/{kind}": losses for kind, losses in evidence.losses.items()}
+        history |= {f"loss/{item.label}": item.losses for item in items}
+        return FitResult(
+            labels=found.labels,
+            shapes={item.label: item.shape for item in items},
+            certificates=found.certificates,
+            evidence=found.probability,
+            history=history | ({"loss/joint": list(joint)} if joint else {}),
+            spacing=self.options.spacing,
+            networks=evidence.networks,
+            report=FitReport(
+                seconds=time.perf_counter() - self.begin,
+                ignored_voxels=self.reader.ignored,
+                evidence_weights=evidence.weights,
+                unsatisfied=unsatisfied,
+                warnings=_warnings(
+                    self.drawn, self.reader, self.options, found.certificates, unsatisfied
+                ),
+                digest=fit_digest(self.drawn, self.options),
+                strokes=count_strokes(self.drawn),
+                looks={item.label: item.problem.look for item in items},
+            ),
+        )
 
 
 def make_solver(options: FitOptions, grid: Geometry, check: Callable[[], None]) -> Solver:
@@ -344,7 +315,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     """Advice for the user."""
     out = []
-    if options.source != _OUTLINES and not samples.is_background.any():
+    if options.source != OUTLINES and not samples.is_background.any():
         out.append(
             "There are no background strokes, so the border of the image stands for the "
             f"background. A stroke of label {samples.background} near the objects helps."

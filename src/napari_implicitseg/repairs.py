@@ -12,7 +12,8 @@ from scipy import ndimage
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.features import Window
-from napari_implicitseg.fits import Ticker, make_solver
+from napari_implicitseg.fit_setup import Ticker
+from napari_implicitseg.fits import make_solver
 from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.keeping import keep_promise
 from napari_implicitseg.fitting.painting import paint
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray, LabelArray, Progress
-    from napari_implicitseg.fits import FitOptions
+    from napari_implicitseg.fit_setup import FitOptions
     from napari_implicitseg.fitting.problem import Problem
     from napari_implicitseg.fitting.projection import Found
     from napari_implicitseg.shapes.base import ImplicitShape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import LabelArray
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["FitReport", "FitResult", "UnsatisfiedStroke"]
+__all__ = ["FitReport", "FitResult", "Preview", "UnsatisfiedStroke"]
 
 _FORMAT = "napari-implicitseg/fit-result/1"
 
@@ -212,6 +212,13 @@ class FitResult:
             "spacing": list(self.spacing),
             "report": asdict(self.report),
         }
+
+
+class Preview(Protocol):
+    """Callback that hears of results on the way, from the thread the fit runs in."""
+
+    def __call__(self, result: FitResult, /) -> None:
+        """Take a result of which nothing is promised yet: it has no certificates."""
 
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

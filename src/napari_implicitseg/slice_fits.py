@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.fits import FitOptions, Start, fit_digest, fit_image
+from napari_implicitseg.fit_setup import FitOptions, Start, fit_digest
+from napari_implicitseg.fits import fit_image
 from napari_implicitseg.results import FitReport, FitResult
 from napari_implicitseg.shapes.base import box_extent
 from napari_implicitseg.shapes.certificate import Certificate, count_components, crop_box
@@ -74,13 +75,15 @@ def fit_slices(
     for done, z in enumerate(chosen):
         strokes = samples.at_slice(z)
         earlier = warm_start.slices.get(z) if warm_start is not None else None
-        if earlier is not None and _is_current(earlier, strokes, flat):
+        # Another map or embedding may have been given.
+        same = reader.embedding is None and flat.source not in ("given", "labels")
+        if earlier is not None and same and _is_current(earlier, strokes, flat):
             results[z] = earlier
             continue
         results[z] = fit_image(
             reader.at_slice(z),
             strokes,
-            flat,
+            flat if flat.layer is None else replace(flat, layer=flat.layer[z]),
             start=Start.of(earlier, strokes, flat.source),
             progress=part_of(progress, done, len(chosen)),
         )
@@ -146,8 +149,8 @@ def gather_slices(
 
 
 def _is_current(result: FitResult, strokes: Samples, options: FitOptions) -> bool:
-    """Whether a slice need not be fitted again; a probability map may be another one."""
-    return options.source != "given" and result.report.digest == fit_digest(strokes, options)
+    """Whether a slice need not be fitted again."""
+    return result.report.digest == fit_digest(strokes, options)
 
 
 def part_of(progress: Progress | None, done: int, total: int) -> Progress | None:

@@ -23,16 +23,14 @@ if TYPE_CHECKING:
     from napari_implicitseg.fitting.problem import Geometry, Problem
     from napari_implicitseg.shapes.base import ImplicitShape
 
-__all__ = ["GradientSolver"]
+__all__ = ["MODELS", "GradientSolver"]
 
-_MODELS: dict[str, type[FitModel]] = {
+MODELS: dict[str, type[FitModel]] = {
     "connected": FlowModel,
     "star": StarModel,
     "symmetric": SymmetricModel,
     "free": FreeModel,
 }
-# Of so many objects each shows less detail: their models are smaller, and found sooner.
-_MANY = 5
 # A warm start needs only the last part of the schedule.
 _WARM_BEGIN = 0.6
 # Points per step against those of the first stages of a polytope; they are drawn anew each time.
@@ -81,7 +79,7 @@ class GradientSolver:
         device: torch.device,
         check: Callable[[], None],
     ) -> None:
-        self._family = _MODELS[family]
+        self._family = MODELS[family]
         self._config = config
         self._seed = seed
         self._grid = grid
@@ -154,4 +152,4 @@ class GradientSolver:
     @property
     def _plain(self) -> bool:
         """Whether there are so many objects that each is given less effort."""
-        return self._grid.effort.objects >= _MANY
+        return self._grid.effort.is_plain

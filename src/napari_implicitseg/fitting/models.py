@@ -125,6 +125,8 @@ class PlanesModel(BatchModel):
     sharpness : tuple of float
     anchored : bool
         Whether the sets have to keep their centres inside, and may not move them.
+    planes : int, optional
+        12 in 2D and 24 in 3D if None.
     """
 
     def __init__(
@@ -134,10 +136,11 @@ class PlanesModel(BatchModel):
         *,
         sharpness: tuple[float, float],
         anchored: bool = False,
+        planes: int | None = None,
     ) -> None:
         super().__init__()
         count, ndim = centres.shape
-        planes = _PLANES[ndim]
+        planes = planes or _PLANES[ndim]
         directions = torch.from_numpy(spread_directions(planes, ndim)).float()
         self.normals = nn.Parameter(directions.expand(count, -1, -1).clone())
         self.offsets = nn.Parameter(torch.full((count, planes), float(radius)))

@@ -38,6 +38,8 @@ __all__ = [
 # Objects that get the full effort each; more of them share what that costs.
 _FULL_EFFORT = 12
 _LEAST_EFFORT = 0.18
+# Of so many objects each shows less detail: their models are smaller, and found sooner.
+_MANY = 5
 # A window is this much larger on each side than what was found of the object.
 _MARGIN = 0.35
 _LEAST_MARGIN = 6
@@ -76,6 +78,11 @@ class Effort:
         full = flat if ndim == 2 else (40**3, 72**3, 40**3, 5000, 8000)
         cells, fine, settled, soft, sharp = (int(share * n) for n in full)
         return cls(cells, fine, settled, soft, sharp, count)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are so many objects that their models show less detail."""
+        return self.objects >= _MANY
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,11 @@ class Fitted:
         """What a later fit continues from."""
         return Earlier(self.shape, self.problem.look)
 
+    def with_shape(self, shape: ImplicitShape) -> Fitted:
+        """Return the same object with another shape and its mask."""
+        mask = shape.rasterize(self.problem.grid.shape, region=self.problem.window.slices)
+        return Fitted(self.problem, shape, mask, self.losses)
+
     @property
     def strokes(self) -> NDArray[np.int64]:
         """Voxels of the object's own strokes, (K, D)."""

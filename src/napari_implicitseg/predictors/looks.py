@@ -23,6 +23,7 @@ __all__ = [
     "coarse_window",
     "cropped",
     "in_territory",
+    "is_own",
     "log_odds",
 ]
 
@@ -35,16 +36,30 @@ _LAZY_MARGIN = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A window with everything the sources need."""
+    """A window with everything the sources need.
+
+    Attributes
+    ----------
+    patch : Patch
+    features : ndarray of float32, shape (C, *S)
+        The channels, a little smoothed.
+    seeds : ndarray of int32, shape S
+        Codes of the strokes, -1 where there is none.
+    embedded : ndarray of float32, shape (E, *S), optional
+        What else is known of the cells.
+    """
 
     patch: Patch
     features: NDArray[np.float32]
     seeds: NDArray[np.int32]
+    embedded: NDArray[np.float32] | None = None
 
     def cropped(self, window: Window, box: tuple[slice, ...]) -> Look:
         """Part of the look that another window on the same grid sees."""
         channels, valid = self.patch.channels[:, *box], self.patch.valid[box]
-        return Look(Patch(window, channels, valid), self.features[:, *box], self.seeds[box])
+        embedded = None if self.embedded is None else self.embedded[:, *box]
+        patch = Patch(window, channels, valid)
+        return Look(patch, self.features[:, *box], self.seeds[box], embedded)
 
 
 def cropped(nearest: TwoNearest, box: tuple[Any, ...]) -> TwoNearest:
@@ -57,12 +72,17 @@ def closest_object(nearest: TwoNearest) -> NDArray[np.int32]:
     return np.where(nearest.first == BACKGROUND, nearest.second, nearest.first)
 
 
+def is_own(nearest: TwoNearest, code: int) -> NDArray[np.bool_]:
+    """Whether no other object is nearer to a cell."""
+    closest = closest_object(nearest)
+    return np.asarray((closest == code) | (closest <= BACKGROUND))
+
+
 def in_territory(
     values: NDArray[np.float32], nearest: TwoNearest, code: int
 ) -> NDArray[np.float32]:
     """Where another object is nearer, being object speaks against this one."""
-    closest = closest_object(nearest)
-    own = (closest == code) | (closest <= BACKGROUND)
+    own = is_own(nearest, code)
     return np.where(own, values, np.minimum(values, 1 - values)).astype(np.float32)
 
 

@@ -64,6 +64,8 @@ class StrokeNetwork:
     seed : int
     state : mapping of str to ndarray, optional
         Weights of an earlier training on the same features to go on from.
+    silent : bool
+        Whether a network without an earlier training starts as 0 everywhere.
 
     Attributes
     ----------
@@ -72,10 +74,16 @@ class StrokeNetwork:
     """
 
     def __init__(
-        self, kind: str, *, seed: int, state: Mapping[str, NDArray[np.float32]] | None = None
+        self,
+        kind: str,
+        *,
+        seed: int,
+        state: Mapping[str, NDArray[np.float32]] | None = None,
+        silent: bool = False,
     ) -> None:
         self._kind = KINDS[kind]
         self._seed = seed
+        self._silent = silent
         self._earlier = dict(state or {})
         self._weights: list[Tensor] = []
         self._biases: list[Tensor] = []
@@ -111,29 +119,51 @@ class StrokeNetwork:
             Called before every step; may raise to cancel.
         """
         look, target, weight = self._examples(features, is_object, is_background)
-        warm = self._start(len(features), look.ndim - 2)
-        parameters = [t.requires_grad_() for t in (*self._weights, *self._biases)]
+        warm = self.start(len(features), look.ndim - 2)
+        parameters = self.parameters
         optimiser = Adam([{"params": parameters, "lr": self._kind.rate}])
         steps = self._kind.steps
         with torch_threads(look.numel() * self._kind.widths[0]), torch.enable_grad():
             for step in range(int(steps * (1 - _WARM)) if warm else 0, steps):
                 check()
                 entropy = functional.binary_cross_entropy_with_logits(
-                    self._odds(look), target, weight, reduction="sum"
+                    self.odds(look), target, weight, reduction="sum"
                 )
-                decay = torch.stack([w.square().sum() for w in self._weights]).sum()
-                grads = torch.autograd.grad(entropy + self._kind.decay * decay, parameters)
+                grads = torch.autograd.grad(entropy + self.decay(), parameters)
                 optimiser.step(grads, 0.5 * (1 + math.cos(math.pi * step / steps)))
                 self.losses.append(float(entropy.detach()))
 
+    @property
+    def rate(self) -> float:
+        """Peak learning rate."""
+        return self._kind.rate
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it looks at one cell at a time."""
+        return self._kind.kernel == 1
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weights and biases, to be trained."""
+        return [t.requires_grad_() for t in (*self._weights, *self._biases)]
+
+    def decay(self) -> Tensor:
+        """Cost of large weights."""
+        return self._kind.decay * torch.stack([w.square().sum() for w in self._weights]).sum()
+
     def predict(self, features: NDArray[np.float32], *, finer: float = 1.0) -> NDArray[np.float32]:
-        """Probability of object for features (C, *S), shape S, of cells so many times finer."""
+        """Probability of object; see `log_odds`."""
+        return np.asarray(1 / (1 + np.exp(-self.log_odds(features, finer=finer))), np.float32)
+
+    def log_odds(self, features: NDArray[np.float32], *, finer: float = 1.0) -> NDArray[np.float32]:
+        """Log odds of object for features (C, *S), shape S, of cells so many times finer."""
         look = torch.from_numpy(np.ascontiguousarray(features, np.float32))
-        if self._kind.kernel == 1:
+        if self.is_local:
             look = look.flatten(1)
         with torch_threads(look.numel() * self._kind.widths[0]), torch.no_grad():
-            odds = self._odds(look[None], max(1, round(finer)))
-        return torch.sigmoid(odds).numpy().reshape(features.shape[1:])
+            odds = self.odds(look[None], max(1, round(finer)))
+        return np.asarray(odds.numpy().reshape(features.shape[1:]), np.float32)
 
     def _examples(
         self, features: NDArray[np.float32], is_object: BoolArray, is_background: BoolArray
@@ -143,7 +173,7 @@ class StrokeNetwork:
         weight[is_object] = 0.5 / np.count_nonzero(is_object)
         weight[is_background] = 0.5 / np.count_nonzero(is_background)
         target = is_object.astype(np.float32)
-        if self._kind.kernel == 1:
+        if self.is_local:
             parts = [np.flatnonzero(part) for part in (is_object, is_background)]
             chosen = np.concatenate([p[:: max(1, len(p) // _MOST_CELLS)] for p in parts])
             features = features.reshape(len(features), -1)[:, chosen]
@@ -158,9 +188,10 @@ class StrokeNetwork:
         )
         return look, rest[0], rest[1]
 
-    def _start(self, channels: int, ndim: int) -> bool:
+    def start(self, channels: int, ndim: int) -> bool:
         """Set the weights to go on from; returns whether they are those of an earlier training."""
         sizes = list(pairwise((channels, *self._kind.widths, 1)))
+        ndim = 1 if self.is_local else ndim
         shapes = [(b, a, *(self._kind.kernel,) * ndim) for a, b in sizes]
         earlier = [self._earlier.get(f"weight.{i}") for i in range(len(sizes))]
         if all(
@@ -176,9 +207,11 @@ class StrokeNetwork:
             for shape in shapes
         ]
         self._biases = [torch.zeros(b) for _, b in sizes]
+        if self._silent:
+            self._weights[-1].zero_()
         return False
 
-    def _odds(self, look: Tensor, apart: int = 1) -> Tensor:
+    def odds(self, look: Tensor, apart: int = 1) -> Tensor:
         """Log odds of object for features (1, C, *S), shape (1, *S); neighbours lie `apart`."""
         convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[look.ndim - 3]
         hidden = look

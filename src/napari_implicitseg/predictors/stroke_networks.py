@@ -37,8 +37,16 @@ class StrokeNetworks:
     seed : int
     states : mapping of str to mapping
         Weights of an earlier fit to go on from, by kind.
+    silent : bool
+        Whether the networks are not trained here, and say nothing at first: they
+        will correct other evidence.
     check : callable
         Called before every step; may raise to cancel.
+
+    Attributes
+    ----------
+    networks : dict of str to StrokeNetwork
+        None where the strokes show only one of object and background.
     """
 
     def __init__(
@@ -50,40 +58,55 @@ class StrokeNetworks:
         spacing: Sequence[float],
         seed: int,
         states: Mapping[str, Mapping[str, NDArray[np.float32]]],
+        silent: bool = False,
         check: Callable[[], None],
     ) -> None:
         self._spacing = spacing
         self._sides = [n * s for n, s in zip(sizes, spacing, strict=True)]
         self._pitch = self._finest(look.patch.window)
         self._describe = Describer(look.patch.channels, self._places(look.patch.window))
+        # Only the first component has to be of deviation 1: the others are as much less important.
+        spread = 1.0 if look.embedded is None else float(look.embedded.std(axis=(-1, -2)).max())
+        self._embedded_spread = np.float32(max(spread, 1e-6))
         self._known: dict[tuple[str, Window], NDArray[np.float32]] = {}
-        features = self._features(look)
+        features = self.features(look)
         valid = look.patch.valid
         strokes = valid & (look.seeds > BACKGROUND), valid & (look.seeds == BACKGROUND)
         self.networks: dict[str, StrokeNetwork] = {}
         if not all(part.any() for part in strokes):
             return  # Nothing to learn from: every cell is undecided.
         for kind in kinds:
-            self.networks[kind] = StrokeNetwork(kind, seed=seed, state=states.get(kind))
-            self.networks[kind].train(features, *strokes, check=check)
+            network = StrokeNetwork(kind, seed=seed, state=states.get(kind), silent=silent)
+            if silent:
+                network.start(len(features), features.ndim - 1)
+            else:
+                network.train(features, *strokes, check=check)
+            self.networks[kind] = network
 
-    def predict(self, kind: str, look: Look) -> NDArray[np.float32]:
-        """Probability of object over a look, remembered."""
+    def log_odds(self, kind: str, look: Look) -> NDArray[np.float32]:
+        """Log odds of object over a look, remembered."""
         window = look.patch.window
         if kind not in self.networks:
-            return np.full(window.shape, 0.5, np.float32)
+            return np.zeros(window.shape, np.float32)
         if (kind, window) not in self._known:
             finer = self._pitch / self._finest(window)
-            probability = self.networks[kind].predict(self._features(look), finer=finer)
-            probability[~look.patch.valid] = 0.5
-            self._known[kind, window] = probability
+            odds = self.networks[kind].log_odds(self.features(look), finer=finer)
+            odds[~look.patch.valid] = 0
+            self._known[kind, window] = odds
         return self._known[kind, window]
 
-    def _features(self, look: Look) -> NDArray[np.float32]:
-        """Features of a look, on the scales of the first."""
+    def forget(self) -> None:
+        """Predict anew: the networks have learned more."""
+        self._known.clear()
+
+    def features(self, look: Look) -> NDArray[np.float32]:
+        """Features of a look, on the scales of the first, (F, *S)."""
         window = look.patch.window
         finer = self._pitch / self._finest(window)
-        return self._describe(look.patch.channels, self._places(window), finer=finer)
+        made = self._describe(look.patch.channels, self._places(window), finer=finer)
+        if look.embedded is None:
+            return made
+        return np.concatenate([made, look.embedded / self._embedded_spread])
 
     def _finest(self, window: Window) -> float:
         """Smallest side of a window's cells."""

@@ -67,9 +67,14 @@ class Outlines:
 
     Attributes
     ----------
+    state : mapping of str to ndarray
+        Weights of the network.
     losses : list of float
         Loss of every training step.
     """
+
+    apart = False
+    state: Mapping[str, NDArray[np.float32]]
 
     def __init__(
         self,
@@ -107,7 +112,8 @@ class Outlines:
             (window.centres(a) >= own.start[a]) & (window.centres(a) < own.stop[a])
             for a in range(2)
         ]
-        return np.where(np.logical_and.outer(*inside), out, 0).astype(np.float32)
+        own_map = np.where(np.logical_and.outer(*inside), out, 0)
+        return np.asarray(own_map, np.float32)
 
     @property
     def cores(self) -> Samples:

@@ -13,13 +13,16 @@ import numpy as np
 from napari_implicitseg.features import smooth
 from napari_implicitseg.predictors.geodesic import two_nearest
 from napari_implicitseg.predictors.histogram import ColourModel
+from napari_implicitseg.predictors.networks import StrokeNetwork
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["left_out_gains", "novelty", "weights_from_gains"]
+__all__ = ["left_out_gains", "network_gain", "novelty", "weights_from_gains"]
 
 _FOLDS = 3
 # Trials run on about this many cells: they have to be quick.
@@ -93,23 +96,51 @@ def left_out_gains(
         strokes are too short to try.
     """
     features, seeds, valid, pitch = _thinned(features, seeds, valid, pitch)
-    is_object, is_background = seeds > 0, seeds == 0
-    fold = np.full(seeds.shape, -1)
-    for part in (is_object, is_background):
-        fold[part] = folds(np.argwhere(part))
     scores: dict[str, list[float]] = {"histogram": [], "geodesic": []}
-    for k in (0, _FOLDS - 1):
-        out = (fold == k) & valid
-        rest = np.where(fold == _FOLDS - 1 - k, np.minimum(seeds, 1), -1).astype(np.int32)
-        known = (rest == 1) & valid, (rest == 0) & valid
-        left = out & is_object, out & is_background
-        if not all(part.any() for part in (*known, *left)):
-            continue
+    for known, left in _splits(seeds, valid):
         colour = ColourModel.fit(features[:, known[0]], features[:, known[1]])
+        rest = np.where(known[0], 1, np.where(known[1], 0, -1)).astype(np.int32)
         distance = two_nearest(features, rest, spacing=pitch, edge_weight=edge_weight, valid=valid)
         scores["histogram"].append(_gain(colour.predict(features), *left))
         scores["geodesic"].append(_gain(distance.evidence(1), *left))
     return {name: float(np.mean(found)) if found else 0.0 for name, found in scores.items()}
+
+
+def network_gain(
+    described: NDArray[np.float32], seeds: NDArray[np.int32], valid: BoolArray, *, seed: int
+) -> float:
+    """Bits per voxel by which a network predicts left-out strokes better than chance.
+
+    Parameters
+    ----------
+    described : ndarray of float32, shape (F, *S)
+    seeds, valid
+        See `left_out_gains`.
+    seed : int
+        Of the network.
+    """
+    scores = []
+    for known, left in _splits(seeds, valid):
+        network = StrokeNetwork("pixel", seed=seed)
+        network.train(described, *known)
+        scores.append(_gain(network.predict(described), *left))
+    return float(np.mean(scores)) if scores else 0.0
+
+
+def _splits(
+    seeds: NDArray[np.int32], valid: BoolArray
+) -> Iterator[tuple[tuple[BoolArray, BoolArray], tuple[BoolArray, BoolArray]]]:
+    """Object and background strokes of one end, and those of the other to predict."""
+    is_object, is_background = seeds > 0, seeds == 0
+    fold = np.full(seeds.shape, -1)
+    for part in (is_object, is_background):
+        fold[part] = folds(np.argwhere(part))
+    for k in (0, _FOLDS - 1):
+        rest, out = (fold == _FOLDS - 1 - k) & valid, (fold == k) & valid
+        known = rest & is_object, rest & is_background
+        left = out & is_object, out & is_background
+        if all(part.any() for part in (*known, *left)):
+            yield known, left
 
 
 def _gain(probability: NDArray[np.float32], positive: BoolArray, negative: BoolArray) -> float:

@@ -1,0 +1,113 @@
+"""Predictor and shape fitted together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_implicitseg import FitConfig, fit_scribbles
+from napari_implicitseg.errors import Cancelled
+from napari_implicitseg.predictors.networks import KINDS
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A textured disc on a ground of the same mean, with strokes, and the truth."""
+    y, x = np.indices((90, 100))
+    truth = np.hypot(y - 44, x - 50) < 24
+    rng = np.random.default_rng(0)
+    image = np.stack(
+        [
+            np.where(truth, 0.6, 0.4) + rng.normal(0, 0.12, truth.shape),
+            np.where(truth, 0.45, 0.55) + rng.normal(0, 0.12, truth.shape),
+        ],
+        axis=-1,
+    ).astype(np.float32)
+    scribbles = np.zeros(truth.shape, np.uint8)
+    scribbles[40:43, 36:60], scribbles[6, 5:95], scribbles[82, 5:60] = 2, 1, 1
+    return image, scribbles, truth
+
+
+def overlap(mask, truth):
+    return (mask & truth).sum() / (mask | truth).sum()
+
+
+@pytest.mark.parametrize("shape", ["convex", "connected", "star", "symmetric", "free"])
+def test_every_family_can_be_fitted_jointly_and_keeps_its_promise(scene, shape):
+    image, scribbles, truth = scene
+    result = fit_scribbles(image, scribbles, shape=shape, coupling="joint")
+    assert result.certificates[2].holds
+    assert not result.report.unsatisfied
+    assert overlap(result.labels == 2, truth) > 0.8
+
+
+@pytest.mark.parametrize("evidence", ["auto", "geodesic", *KINDS, "none"])
+def test_any_evidence_learns_with_the_shape(scene, evidence):
+    image, scribbles, _ = scene
+    result = fit_scribbles(image, scribbles, evidence=evidence, coupling="joint")
+    losses = result.history["loss/joint"]
+    assert len(losses) == 120
+    assert np.mean(losses[-20:]) < np.mean(losses[:20])
+    assert list(result.networks) == [evidence if evidence in KINDS else "pixel"]
+
+
+def test_the_network_of_other_evidence_says_nothing_at_first(scene):
+    image, scribbles, _ = scene
+    seen = []
+    fit_scribbles(image, scribbles, coupling="joint", preview=seen.append)
+    alone = fit_scribbles(image, scribbles)
+    np.testing.assert_array_equal(seen[0].labels, alone.labels)
+    np.testing.assert_array_equal(seen[0].evidence, alone.evidence)
+
+
+def test_results_on_the_way_are_told(scene):
+    image, scribbles, truth = scene
+    seen = []
+    result = fit_scribbles(image, scribbles, coupling="joint", preview=seen.append)
+    assert len(seen) == 4
+    assert all(overlap(early.labels == 2, truth) > 0.6 for early in seen)
+    assert all(early.certificates == {} for early in seen)
+    assert result.certificates[2].holds
+
+
+def test_a_joint_fit_is_repeatable(scene):
+    image, scribbles, _ = scene
+    one, other = (
+        fit_scribbles(image, scribbles, evidence="pixel", coupling="joint") for _ in range(2)
+    )
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert one.history["loss/joint"] == other.history["loss/joint"]
+
+
+def test_a_joint_fit_can_be_cancelled(scene):
+    image, scribbles, _ = scene
+
+    def progress(fraction, message):
+        if message == "Fitting jointly":
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fit_scribbles(image, scribbles, coupling="joint", progress=progress)
+
+
+def test_many_objects_slices_and_volumes_are_fitted_jointly(scene):
+    image, scribbles, truth = scene
+    both = scribbles.copy()
+    both[60:62, 80:95] = 3
+    result = fit_scribbles(image, both, coupling="joint", shape="connected")
+    assert set(np.unique(result.labels)) <= {0, 2, 3}
+    stack, strokes = np.stack([image] * 3), np.stack([scribbles] * 3)
+    slices = fit_scribbles(
+        stack, strokes, coupling="joint", channel_axis=-1, config=FitConfig(per_slice=True)
+    )
+    assert overlap(slices.labels[1] == 2, truth) > 0.8
+    body = fit_scribbles(stack, strokes, coupling="joint", channel_axis=-1)
+    assert body.certificates[2].holds
+
+
+def test_a_network_as_the_model_of_a_convex_shape_is_fitted_jointly(scene):
+    image, scribbles, truth = scene
+    config = FitConfig(model="icnn", steps=40)
+    result = fit_scribbles(image, scribbles, coupling="joint", config=config)
+    assert result.certificates[2].holds
+    assert overlap(result.labels == 2, truth) > 0.8
