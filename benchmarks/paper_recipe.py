@@ -1,4 +1,4 @@
-"""The path-connectedness paper's own recipe, written anew in plain torch, to measure against.
+"""The path-connectedness paper's own recipe for a full mask, to measure against.
 
 An input-convex network after a RealNVP flow on coordinates in [-1, 1], trained
 by Adam at 1e-4 on binary cross-entropy, in batches of 1500, over 300 epochs
@@ -18,18 +18,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from napari_implicitseg.fitting.published import BATCH, EPOCHS, EXTRA, RATE, box_coordinates
+from napari_implicitseg.shapes.published import PublishedNetwork
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EPOCHS", "Outcome", "PathConnected", "fit"]
-
-EPOCHS = 300
-_BATCH = 1500
-_EXTRA = 1200
-_RATE = 1e-4
-_COUPLINGS, _HIDDEN = 6, 64
-_LAYERS, _WIDTH = 3, 130
+__all__ = ["EPOCHS", "Outcome", "fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,77 +36,6 @@ class Outcome:
     epochs: int
     steps: int
     seconds: float
-
-
-class AffineCoupling(nn.Module):
-    """Scale and shift one coordinate by a network of the others (Dinh et al. 2017)."""
-
-    def __init__(self, ndim: int, axis: int) -> None:
-        super().__init__()
-        self.axis = axis
-        self.others = [a for a in range(ndim) if a != axis]
-        self.network = nn.Sequential(
-            nn.Linear(ndim - 1, _HIDDEN),
-            nn.ReLU(),
-            nn.Linear(_HIDDEN, _HIDDEN),
-            nn.ReLU(),
-            nn.Linear(_HIDDEN, 2),
-        )
-        # The flow starts as the identity.
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Points (N, D) to points."""
-        scale, shift = self.network(x[:, self.others]).unbind(-1)
-        columns = list(x.unbind(-1))
-        columns[self.axis] = columns[self.axis] * torch.exp(torch.tanh(scale)) + shift
-        return torch.stack(columns, -1)
-
-
-class ConvexNetwork(nn.Module):
-    """Input-convex network (Amos et al. 2017): weights between its layers stay non-negative."""
-
-    def __init__(self, ndim: int) -> None:
-        super().__init__()
-        widths = [_WIDTH] * (_LAYERS - 1) + [1]
-        self.first = nn.Linear(ndim, _WIDTH)
-        self.skips = nn.ModuleList(nn.Linear(ndim, w) for w in widths)
-        self.inner = nn.ModuleList(nn.Linear(_WIDTH, w, bias=False) for w in widths)
-        self.clamp()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Points (N, D) to levels (N,)."""
-        z = torch.relu(self.first(x))
-        for skip, inner in zip(self.skips[:-1], self.inner[:-1], strict=True):
-            z = torch.relu(inner(z) + skip(x))
-        return (self.inner[-1](z) + self.skips[-1](x))[:, 0]
-
-    @torch.no_grad()
-    def clamp(self) -> None:
-        """Set negative weights between layers to 0."""
-        for layer in self.inner:
-            layer.weight.clamp_(min=0)
-
-
-class PathConnected(nn.Module):
-    """A convex level after a flow of the whole plane."""
-
-    def __init__(self, ndim: int) -> None:
-        super().__init__()
-        self.flow = nn.Sequential(*(AffineCoupling(ndim, k % ndim) for k in range(_COUPLINGS)))
-        self.convex = ConvexNetwork(ndim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Points (N, D) to levels (N,); at most 0 is inside."""
-        return self.convex(self.flow(x))
-
-
-def _coordinates(shape: tuple[int, ...]) -> Tensor:
-    """Voxel centres, the longest axis over [-1, 1], (N, D)."""
-    longest = max(shape)
-    axes = [(2 * torch.arange(n) + 1 - n) / longest for n in shape]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(shape))
 
 
 def fit(
@@ -130,7 +55,7 @@ def fit(
         Of the start, the sample and the batches.
     """
     begin = time.process_time()
-    points, truth = _coordinates(mask.shape), torch.from_numpy(mask.ravel().copy()).float()
+    points, truth = box_coordinates(mask.shape), torch.from_numpy(mask.ravel().copy()).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, steps = _trained(points, truth, labelled, epochs)
@@ -140,33 +65,33 @@ def fit(
 
 def _trained(
     points: Tensor, truth: Tensor, labelled: int | None, epochs: int
-) -> tuple[PathConnected, int]:
+) -> tuple[PublishedNetwork, int]:
     """Model after so many epochs, and the steps they took."""
     order = torch.randperm(len(points))
     fixed, others = order[:labelled], order[labelled or len(order) :]
-    model = PathConnected(points.shape[1])
-    optimiser = torch.optim.Adam(model.parameters(), lr=_RATE)
+    model = PublishedNetwork(points.shape[1], flow=True)
+    optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
     steps = 0
     for _ in range(epochs):
-        extra = others[torch.randint(len(others), (_EXTRA,))] if len(others) else others
+        extra = others[torch.randint(len(others), (EXTRA,))] if len(others) else others
         chosen = torch.cat([fixed, extra])
-        for batch in chosen[torch.randperm(len(chosen))].split(_BATCH):
+        for batch in chosen[torch.randperm(len(chosen))].split(BATCH):
             _step(model, optimiser, points[batch], truth[batch])
             steps += 1
     return model, steps
 
 
 def _step(
-    model: PathConnected, optimiser: torch.optim.Optimizer, points: Tensor, truth: Tensor
+    model: PublishedNetwork, optimiser: torch.optim.Optimizer, points: Tensor, truth: Tensor
 ) -> None:
     """One step of binary cross-entropy."""
     optimiser.zero_grad()
     nn.functional.binary_cross_entropy_with_logits(-model(points), truth).backward()
     optimiser.step()
-    model.convex.clamp()
+    model.clamp()
 
 
 @torch.no_grad()
-def _draw(model: PathConnected, points: Tensor) -> NDArray[np.bool_]:
+def _draw(model: PublishedNetwork, points: Tensor) -> NDArray[np.bool_]:
     """Voxels inside, in blocks."""
     return torch.cat([model(block) <= 0 for block in points.split(1 << 16)]).numpy()

@@ -53,7 +53,7 @@ def test_wrong_scribbles_are_refused(scene, change, kind, message):
         ({"config": {"steps": 3}}, "give a FitConfig"),
         ({"shape": ["convex"]}, "shape is"),
         ({"spacing": (10**400, 1)}, "one positive number"),
-        ({"evidence": np.zeros((3, 3))}, r"probability map has shape \(3, 3\)"),
+        ({"evidence": np.zeros((3, 3))}, r"layer given as evidence has shape \(3, 3\)"),
         ({"config": FitConfig(per_slice=True)}, "per_slice fits stacks"),
     ],
 )
@@ -142,10 +142,14 @@ def test_masked_pixels_are_unknown(scene):
     assert iou(result.labels == 2, scene.truth) > 0.94
 
 
-@pytest.mark.parametrize("high", [255, 100.0])
-def test_grey_levels_are_no_probability(scene, high):
-    grey = (scene.truth * high).astype(type(high))
-    with pytest.raises(InputError, match=f"values from 0 to {high:g}; .* Divide it by"):
+def test_grey_levels_are_no_probability(scene):
+    with pytest.raises(InputError, match=r"values from 0 to 100; .* Divide it by"):
+        fit_scribbles(scene.image, scene.scribbles, evidence=100.0 * scene.truth)
+
+
+def test_grey_levels_are_no_labels(scene):
+    grey = np.random.default_rng(0).integers(0, 256, scene.truth.shape, np.uint8)
+    with pytest.raises(InputError, match="looks like grey levels, not like labels"):
         fit_scribbles(scene.image, scene.scribbles, evidence=grey)
 
 

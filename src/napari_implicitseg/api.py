@@ -13,6 +13,7 @@ from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fit_setup import FitOptions, Start
 from napari_implicitseg.fits import fit_image
 from napari_implicitseg.ids import checked_ids, checked_labels
+from napari_implicitseg.published_fits import fit_by_schedule
 from napari_implicitseg.repairs import repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
 from napari_implicitseg.scribbles import read_scribbles
@@ -181,6 +182,8 @@ def fit_scribbles(
             f"{reader.shape}. Pass the result of a fit of the same image, or None."
         )
     samples = read_scribbles(scribbles, background=background)
+    if config.schedule != "default":
+        return fit_by_schedule(reader, samples, options, progress=progress)
     if not config.per_slice:
         start = Start.of(warm_start, samples, source)
         return fit_image(reader, samples, options, start=start, progress=progress, preview=preview)

@@ -21,6 +21,7 @@ _CHOICES = {
     "flow": ("lattice", "realnvp"),
     "symmetric_family": ("convex", "connected", "star", "free"),
     "symmetry": ("mirror", "rotation"),
+    "schedule": ("default", "path-connectedness"),
     "upsampler": ("encoder-decoder", "original"),
     "upsampler_scale": (4, 8, 16),
 }
@@ -72,6 +73,12 @@ class FitConfig:
         encoder-decoder follows.
     upsampler_steps : int or None
         Training steps; None takes 40, of the original 300.
+    schedule : {"default", "path-connectedness"}
+        `path-connectedness` trains the networks of the paper of that name (convex or
+        connected) by its schedule, for comparison: minutes, and no promise kept.
+    teacher : bool
+        Of that schedule: whether a teacher, a network per pixel, is trained on the
+        strokes and guides the shape where there are none.
     """
 
     model: Literal["polytope", "icnn"] = "polytope"
@@ -88,6 +95,8 @@ class FitConfig:
     upsampler: Literal["encoder-decoder", "original"] = "encoder-decoder"
     upsampler_scale: Literal[4, 8, 16] = 8
     upsampler_steps: int | None = None
+    schedule: Literal["default", "path-connectedness"] = "default"
+    teacher: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values no fit can work with."""
@@ -96,8 +105,9 @@ class FitConfig:
             if value not in choices:
                 listed = " or ".join(map(repr, choices))
                 raise InputError(f"{name} is {value!r}; use {listed}.")
-        if not isinstance(self.per_slice, bool):
-            raise InputError(f"per_slice is {self.per_slice!r}; use True or False.")
+        for name in ("per_slice", "teacher"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} is {getattr(self, name)!r}; use True or False.")
         for name, least in _LEAST.items():
             self._check_whole(name, least)
         least = _LEAST_ORDER[self.symmetry]

@@ -12,20 +12,10 @@ from .helpers import disc
 def test_the_papers_recipe_learns_a_disc_whole_and_from_a_sample(load, monkeypatch, labelled):
     recipe = load("paper_recipe")
     # A disc of few pixels takes fewer steps than an image: they have to be longer.
-    monkeypatch.setattr(recipe, "_RATE", 0.005)
+    monkeypatch.setattr(recipe, "RATE", 0.005)
     mask = disc((40, 40), (20, 20), 12)
     before = torch.random.get_rng_state()
     outcome = recipe.fit(mask, labelled=labelled, epochs=100)
     assert outcome.steps == 2 * 100
     assert (outcome.mask & mask).sum() / (outcome.mask | mask).sum() > 0.9
     assert (torch.random.get_rng_state() == before).all()
-
-
-def test_the_papers_network_is_convex_after_its_flow(load):
-    recipe = load("paper_recipe")
-    torch.manual_seed(1)
-    network = recipe.ConvexNetwork(2)
-    a, b = torch.randn(2, 500, 2)
-    with torch.no_grad():
-        middle, ends = network((a + b) / 2), (network(a) + network(b)) / 2
-    assert (middle <= ends + 1e-5).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.block_means import sampled_mean
+from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ __all__ = ["LabelLayer"]
 _UNSEEN = 0.1
 _LEAST, _MOST = 0.03, 0.97
 _DOUBT = 0.02
+# Strokes lie on few labels, and on many grey levels.
+_MOST_LABELS, _MOST_SHARE = 16, 0.08
 
 
 class LabelLayer:
@@ -43,6 +46,11 @@ class LabelLayer:
     apart : bool
         Whether no label has strokes of two objects, as of instances; of classes the
         nearest stroke has to tell them apart.
+
+    Raises
+    ------
+    InputError
+        If the strokes lie on so many labels that they must be grey levels.
     """
 
     def __init__(self, labels: Any, samples: Samples) -> None:
@@ -51,6 +59,7 @@ class LabelLayer:
         self.state: Mapping[str, NDArray[np.float32]] = {}
         self.losses: list[float] = []
         self._under = self._values_under(samples)
+        _refuse_grey_levels(self._under)
         held = [set(self._under[samples.ids == label].tolist()) for label in samples.objects]
         self.apart = sum(map(len, held)) == len(set().union(*held))
 
@@ -80,3 +89,14 @@ class LabelLayer:
         box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         values = np.asarray(self._labels[box])
         return np.asarray(values[tuple((samples.coords - low).T)])
+
+
+def _refuse_grey_levels(under: NDArray[Any]) -> None:
+    """Raise an InputError if strokes lie on nearly as many values as they have voxels."""
+    count = len(np.unique(under))
+    if count > max(_MOST_LABELS, _MOST_SHARE * len(under)):
+        raise InputError(
+            f"The layer given as evidence has whole numbers from {under.min()} to {under.max()}, "
+            f"{count} of them under the strokes: that looks like grey levels, not like labels. Of "
+            "a probability map divide by its largest possible value."
+        )

@@ -11,6 +11,7 @@ from napari_implicitseg.shapes.clipped import ClippedShape
 from napari_implicitseg.shapes.connected import ConnectedShape
 from napari_implicitseg.shapes.convex import ConvexNetwork, Polytope
 from napari_implicitseg.shapes.free import FreeShape
+from napari_implicitseg.shapes.published import PublishedShape
 from napari_implicitseg.shapes.stack import SliceStack
 from napari_implicitseg.shapes.star import StarShape
 from napari_implicitseg.shapes.symmetric import SymmetricShape
@@ -26,6 +27,7 @@ __all__ = [
     "FreeShape",
     "ImplicitShape",
     "Polytope",
+    "PublishedShape",
     "SliceStack",
     "StarShape",
     "SymmetricShape",
@@ -41,6 +43,7 @@ _KINDS: dict[str, type[ImplicitShape]] = {
         ConvexNetwork,
         FreeShape,
         Polytope,
+        PublishedShape,
         SliceStack,
         StarShape,
         SymmetricShape,
