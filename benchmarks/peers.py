@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from data import Case
+    from napari_implicitseg.reproduction.cases import Case
 
 __all__ = ["fair", "grab_cut", "graph_cut", "walker"]
 

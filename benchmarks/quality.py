@@ -10,14 +10,14 @@ import numpy as np
 from scipy import ndimage
 
 from common import at_least, timed, worst_decile
-from data import SETS
 from napari_implicitseg import certify, fit_scribbles
+from napari_implicitseg.reproduction.cases import SETS
 from peers import grab_cut, graph_cut, walker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from data import Case
+    from napari_implicitseg.reproduction.cases import Case
 
 __all__ = ["Scores", "measure", "report"]
 
@@ -70,7 +70,7 @@ def measure(names: list[str], limit: int | None) -> dict[str, dict[str, Scores]]
     out: dict[str, dict[str, Scores]] = {}
     for name in names:
         scores: dict[str, Scores] = defaultdict(Scores)
-        cases = SETS[name]()
+        cases = SETS[name].cases()
         # The first call compiles; it is not measured.
         _fit(cases[0])
         for case in cases[:limit]:

@@ -17,13 +17,13 @@ import paper_recipe
 from common import at_least, at_most, overlap, pieces, table, timed, worst_decile
 from forms import FLAT, SOLID, draw
 from napari_implicitseg import fit_scribbles, project_labels
+from napari_implicitseg.reproduction.cases import SETS
 from peers import grab_cut, graph_cut, walker
-from photos import PHOTOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from data import Case
+    from napari_implicitseg.reproduction.cases import Case
 
 __all__ = ["Plan", "report"]
 
@@ -59,7 +59,7 @@ class Plan:
     forms: tuple[str, ...] = tuple(FLAT)
     paper_minutes: float = 0.0
     paper_epochs: int = paper_recipe.EPOCHS
-    photos: tuple[str, ...] = tuple(PHOTOS)
+    photos: tuple[str, ...] = ("grabcut", "pets")
     limit: int | None = None
 
 
@@ -193,7 +193,7 @@ class Scores:
 
 def photographs(plan: Plan) -> list[str]:
     """Tables and goals of the strokes on photographs."""
-    scores = {name: _photo_scores(PHOTOS[name]()[: plan.limit]) for name in plan.photos}
+    scores = {name: _photo_scores(SETS[name].cases()[: plan.limit]) for name in plan.photos}
     lines = []
     for name, by_method in scores.items():
         lines += [f"#### {name}: {len(by_method['connected'].iou)} photographs", ""]

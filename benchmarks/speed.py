@@ -18,8 +18,8 @@ from skimage.draw import ellipse
 from skimage.transform import resize
 
 from common import at_most, timed
-from data import SETS, Case
 from napari_implicitseg import fit_scribbles
+from napari_implicitseg.reproduction.cases import SETS, Case
 from peers import grab_cut, graph_cut
 
 __all__ = ["memory_probe", "report"]
@@ -43,7 +43,7 @@ def coin(size: int) -> Case:
 def cells(size: int, count: int) -> list[Case]:
     """White blood cells enlarged to a size."""
     cases = []
-    for case in SETS["wbc"]()[:count]:
+    for case in SETS["wbc"].cases()[:count]:
         image = resize(case.image, (size, size), order=1, preserve_range=True).astype(np.uint8)
         scribbles = resize(case.scribbles, (size, size), order=0, preserve_range=True)
         cases.append(Case(case.name, image, scribbles.astype(np.int32), case.truth))

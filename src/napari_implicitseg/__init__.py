@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ImplicitSegError,
         UnsatisfiedStroke,
         certify,
+        embed_image,
         fit_scribbles,
         project_labels,
     )
@@ -31,6 +32,7 @@ __all__ = [
     "ImplicitSegError",
     "UnsatisfiedStroke",
     "certify",
+    "embed_image",
     "fit_scribbles",
     "project_labels",
 ]

@@ -13,6 +13,7 @@ from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fit_setup import FitOptions, Start
 from napari_implicitseg.fits import fit_image
 from napari_implicitseg.ids import checked_ids, checked_labels
+from napari_implicitseg.predictors.backbone import embed_image
 from napari_implicitseg.published_fits import fit_by_schedule
 from napari_implicitseg.repairs import repair_labels, repair_slices
 from napari_implicitseg.results import FitReport, FitResult, UnsatisfiedStroke
@@ -37,6 +38,7 @@ __all__ = [
     "ImplicitSegError",
     "UnsatisfiedStroke",
     "certify",
+    "embed_image",
     "fit_scribbles",
     "project_labels",
 ]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["COUPLINGS", "EVIDENCE", "NETWORKS", "FitConfig"]
+__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "FitConfig"]
 
 NETWORKS = ("pixel", "cnn", "teacher")
 """Networks that are trained on strokes."""
 EVIDENCE = ("auto", "histogram", "geodesic", *NETWORKS, "upsampler", "none")
 """Where the evidence of a fit may come from."""
+FEATURES: Final = ("colour", "multiscale", "position")
+"""What networks are told of a voxel, besides an embedding."""
 COUPLINGS = ("sequential", "joint")
 """How evidence and shape are fitted."""
 
@@ -65,6 +67,9 @@ class FitConfig:
     order : int or None
         Of symmetric shapes: number of mirrors, 1 or more, or of equal turns that
         make a full one, 2 or more. None takes the least.
+    features : tuple of {"colour", "multiscale", "position"}
+        Of evidence by a network: what it sees of a voxel, besides an embedding;
+        `multiscale` are Gaussians, edges and the structure tensor's eigenvalues.
     upsampler : {"encoder-decoder", "original"}
         Of the evidence "upsampler": a network that sees the image and follows its
         edges, or the one first published, from 10 x 10 to 100 x 100 pixels.
@@ -92,6 +97,7 @@ class FitConfig:
     symmetric_family: Literal["convex", "connected", "star", "free"] = "connected"
     symmetry: Literal["mirror", "rotation"] = "mirror"
     order: int | None = None
+    features: tuple[Literal["colour", "multiscale", "position"], ...] = FEATURES
     upsampler: Literal["encoder-decoder", "original"] = "encoder-decoder"
     upsampler_scale: Literal[4, 8, 16] = 8
     upsampler_steps: int | None = None
@@ -108,6 +114,7 @@ class FitConfig:
         for name in ("per_slice", "teacher"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} is {getattr(self, name)!r}; use True or False.")
+        self._check_features()
         for name, least in _LEAST.items():
             self._check_whole(name, least)
         least = _LEAST_ORDER[self.symmetry]
@@ -119,6 +126,13 @@ class FitConfig:
         rate = self.learning_rate
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
             raise InputError(f"learning_rate is {rate!r}; use a number over 0, at most 1.")
+
+    def _check_features(self) -> None:
+        """Refuse features that are not known, and none at all."""
+        features = self.features
+        if not isinstance(features, tuple) or not features or set(features) - set(FEATURES):
+            listed = ", ".join(map(repr, FEATURES))
+            raise InputError(f"features is {features!r}; use a tuple of some of {listed}.")
 
     def _check_whole(self, name: str, least: int) -> None:
         """Refuse what is no whole number, or too small."""

@@ -149,6 +149,7 @@ class _Fit:
             spacing=options.spacing,
             weights=self.start.weights,
             networks=self.start.networks,
+            features=options.config.features,
             maps=maps,
             joint=options.coupling == "joint",
             seed=options.seed,

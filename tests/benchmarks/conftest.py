@@ -33,8 +33,3 @@ def peers(load):
 @pytest.fixture
 def corruption(load):
     return load("corruption")
-
-
-@pytest.fixture
-def photos(load, data_dir):
-    return load("photos")

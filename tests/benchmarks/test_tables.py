@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from .helpers import disc
@@ -56,26 +55,7 @@ def test_unknown_parts_are_refused(load, capsys):
     )
 
 
-def test_photographs_have_both_strokes_and_one_object(photos):
-    for name, count in (("grabcut", 10), ("pets", 13)):
-        cases = photos.PHOTOS[name]()
-        assert len(cases) == count
-        for case in cases:
-            assert case.image.shape == (*case.truth.shape, 3)
-            assert np.unique(case.scribbles).tolist() == [0, 1, 2]
-            assert np.unique(case.truth).tolist() == [0, 2]
-            assert not (case.ignore & (case.truth == 2)).any()
-
-
-def test_pets_strokes_keep_clear_of_the_border_and_repeat(photos):
-    for first, again in zip(photos.pets(), photos.pets(), strict=True):
-        np.testing.assert_array_equal(first.scribbles, again.scribbles)
-        assert not (first.ignore & (first.scribbles == 1)).any()
-        assert (first.truth[first.scribbles == 2] == 2).all()
-        assert first.ignore.any()
-
-
-def test_tables_of_shapes(peers, load, photos):
+def test_tables_of_shapes(peers, load, data_dir):
     shapes = load("shapes")
     plan = shapes.Plan(
         size=64, solid_size=16, forms=("C",), paper_epochs=1, photos=("grabcut",), limit=1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_implicitseg.cli import demo, repair, scribble
+from napari_implicitseg.cli import demo, repair, reproduce, scribble
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command("scribble")(scribble.scribble)
 app.command("repair")(repair.repair)
 app.command("demo")(demo.demo)
+app.command("reproduce")(reproduce.reproduce)
 
 
 def _show_version(wanted: bool) -> None:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from napari_implicitseg.config import FitConfig
 
 __all__ = [
+    "BackboneOption",
+    "Coupling",
+    "CouplingOption",
     "Device",
+    "EmbeddingOption",
     "Family",
     "Flow",
     "FlowOption",
@@ -31,6 +35,8 @@ __all__ = [
     "Overwrite",
     "PerSlice",
     "SaveResult",
+    "Schedule",
+    "ScheduleOption",
     "ScribbleShape",
     "ScribbleShapeOption",
     "Seed",
@@ -41,9 +47,16 @@ __all__ = [
     "SymmetricFamilyOption",
     "Symmetry",
     "SymmetryOption",
+    "TeacherOption",
     "Time",
     "Unit",
+    "Upsampler",
+    "UpsamplerOption",
+    "UpsamplerScaleOption",
+    "WeightsOption",
+    "embedding_cache",
     "fit_config",
+    "unused",
 ]
 
 
@@ -96,6 +109,27 @@ class Symmetry(StrEnum):
 
     MIRROR = "mirror"
     ROTATION = "rotation"
+
+
+class Coupling(StrEnum):
+    """How evidence and shape are fitted."""
+
+    SEQUENTIAL = "sequential"
+    JOINT = "joint"
+
+
+class Schedule(StrEnum):
+    """How shapes are trained."""
+
+    DEFAULT = "default"
+    PATH_CONNECTEDNESS = "path-connectedness"
+
+
+class Upsampler(StrEnum):
+    """Networks that make outlines precise."""
+
+    ENCODER_DECODER = "encoder-decoder"
+    ORIGINAL = "original"
 
 
 class OmeZarr(StrEnum):
@@ -153,6 +187,49 @@ StepsOption = Annotated[
         help="Gradient steps; polytopes take none. [default: 120 icnn and star, 440 connected, "
         "200 symmetric and free; fewer for many objects]",
     ),
+]
+CouplingOption = Annotated[
+    Coupling,
+    typer.Option(
+        help="sequential: evidence, then shape. joint: a network and the shape learn from each "
+        "other; takes longer, and is better on some images."
+    ),
+]
+ScheduleOption = Annotated[
+    Schedule,
+    typer.Option(
+        help="path-connectedness trains the networks of the paper of that name by its schedule, "
+        "for comparison: minutes, and no promise is kept."
+    ),
+]
+TeacherOption = Annotated[
+    bool, typer.Option(help="Of that schedule: whether a network per pixel guides the shape.")
+]
+UpsamplerOption = Annotated[
+    Upsampler,
+    typer.Option(help="Of --evidence upsampler: encoder-decoder, or the original, 10 to 100 px."),
+]
+UpsamplerScaleOption = Annotated[
+    int,
+    typer.Option(help="Of --evidence upsampler: pixels per cell of the outline: 4, 8 or 16."),
+]
+EmbeddingOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Features of every voxel for the networks, features first: TIFF, zarr or OME-Zarr.",
+    ),
+]
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Make such features by this network of timm (extra semantic), pretrained unless "
+        "there are --weights. They are kept in the cache folder of the user.",
+    ),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Weights for --backbone (safetensors, pth).")
 ]
 Spacing = Annotated[
     Any,
@@ -251,17 +328,22 @@ def fit_config(
         order=order,
     )
     warnings = [
-        *_unused(context, ("model",), shape == Shape.CONVEX, "--shape convex"),
-        *_unused(context, ("flow",), connected, "--shape connected"),
-        *_unused(
-            context, ("symmetric_family", "symmetry", "order"), symmetric, "--shape symmetric"
-        ),
-        *_unused(context, ("steps",), descends, "shapes that are fitted by gradient descent"),
+        *unused(context, ("model",), shape == Shape.CONVEX, "--shape convex"),
+        *unused(context, ("flow",), connected, "--shape connected"),
+        *unused(context, ("symmetric_family", "symmetry", "order"), symmetric, "--shape symmetric"),
+        *unused(context, ("steps",), descends, "shapes that are fitted by gradient descent"),
     ]
     return config, warnings
 
 
-def _unused(context: typer.Context, names: Sequence[str], used: bool, needed: str) -> list[str]:
+def embedding_cache() -> Path:
+    """Folder for embeddings, where the system keeps the caches of a user."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("napari-implicitseg") / "embeddings"
+
+
+def unused(context: typer.Context, names: Sequence[str], used: bool, needed: str) -> list[str]:
     """Say which options were given but have no effect."""
     if used:
         return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +16,6 @@ from napari_implicitseg.config import EVIDENCE
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.config import FitConfig
     from napari_implicitseg.results import FitResult
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["scribble"]
 
+_LABELS = "labels:"
 # Strokes leave most of an image unlabelled; grey levels do not.
 _MOST_PAINTED = 0.8
 _MANY_LABELS = 16
@@ -68,10 +66,20 @@ def scribble(
         str,
         typer.Option(
             help="What is taken from the image: auto, histogram, geodesic, a network trained on "
-            "the strokes (pixel, cnn, teacher), none, or the path of a probability map (fractions "
-            "0 to 1, or integers from 0 to their type's largest)."
+            "the strokes (pixel, cnn, teacher), upsampler (SCRIBBLES are sloppy outlines, made "
+            "precise by a network trained on the image), none, the path of a probability map "
+            "(fractions 0 to 1, or integers from 0 to their type's largest), or labels:PATH, a "
+            "label image of any tool, of which an object takes what its strokes lie on."
         ),
     ] = "auto",
+    coupling: options.CouplingOption = options.Coupling.SEQUENTIAL,
+    schedule: options.ScheduleOption = options.Schedule.DEFAULT,
+    teacher: options.TeacherOption = True,
+    upsampler: options.UpsamplerOption = options.Upsampler.ENCODER_DECODER,
+    upsampler_scale: options.UpsamplerScaleOption = 8,
+    embedding: options.EmbeddingOption = None,
+    backbone: options.BackboneOption = None,
+    weights: options.WeightsOption = None,
     background: Annotated[int, typer.Option(min=1, help="Id of background strokes.")] = 1,
     spacing: options.Spacing = None,
     unit: options.Unit = None,
@@ -119,7 +127,26 @@ def scribble(
         job = _Job(
             image=image,
             scribbles=scribbles,
-            evidence=evidence if evidence in EVIDENCE else Path(evidence),
+            evidence=_evidence_named(evidence),
+            embedding=embedding,
+            backbone=backbone,
+            weights=weights,
+        )
+        config = replace(
+            config,
+            schedule=schedule.value,
+            teacher=teacher,
+            upsampler=upsampler.value,
+            upsampler_scale=upsampler_scale,  # type: ignore[arg-type]  # it is checked
+        )
+        warnings += options.unused(
+            context,
+            ("upsampler", "upsampler_scale"),
+            evidence == "upsampler",
+            "--evidence upsampler",
+        )
+        warnings += options.unused(
+            context, ("teacher",), schedule is not options.Schedule.DEFAULT, "--schedule"
         )
         outputs = Outputs(
             labels=out,
@@ -138,7 +165,9 @@ def scribble(
         data.check_strokes(job)
         result = _fit(
             data,
+            job,
             shape=shape.value,
+            coupling=coupling.value,
             background=background,
             seed=seed,
             device=device,
@@ -150,19 +179,39 @@ def scribble(
         _report.show(report, as_json=json_report)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelsPath:
+    """Path of a label image that is evidence."""
+
+    path: Path
+
+
+def _evidence_named(text: str) -> str | Path | LabelsPath:
+    """Tell a source of evidence from a path."""
+    if text in EVIDENCE:
+        return text
+    if text.startswith(_LABELS):
+        return LabelsPath(Path(text.removeprefix(_LABELS)))
+    return Path(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     """The files that are read."""
 
     image: Path
     scribbles: Path
-    evidence: str | Path
+    evidence: str | Path | LabelsPath
+    embedding: Path | None
+    backbone: str | None
+    weights: Path | None
 
     @property
     def inputs(self) -> tuple[Path, ...]:
         """All of them."""
-        files = (self.image, self.scribbles)
-        return (*files, self.evidence) if isinstance(self.evidence, Path) else files
+        evidence = self.evidence.path if isinstance(self.evidence, LabelsPath) else self.evidence
+        named = (self.image, self.scribbles, evidence, self.embedding, self.weights)
+        return tuple(path for path in named if isinstance(path, Path))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,7 +221,8 @@ class _Data:
     image: Volume
     scribbles: Volume
     channel_axis: int | None
-    evidence: str | NDArray[np.float32]
+    evidence: Any
+    embedding: Any
     grid: Grid
 
     def check_strokes(self, job: _Job) -> None:
@@ -203,7 +253,7 @@ class _Data:
 def _read(job: _Job, *, level: int, time: TimeChoice, channel_axis: int | None) -> _Data:
     """Open image, scribbles and evidence, and see that they fit together."""
     from napari_implicitseg.cli._inputs import read_matching
-    from napari_implicitseg.volumes import read_image, read_labels, read_probability
+    from napari_implicitseg.volumes import read_image, read_labels
 
     image = read_image(job.image, level=level, channel_axis=channel_axis, time=time)
     scribbles = read_matching(partial(read_labels, job.scribbles, name="scribbles"), level, time)
@@ -220,26 +270,41 @@ def _read(job: _Job, *, level: int, time: TimeChoice, channel_axis: int | None) 
             f"Axis {axis} of '{job.image}', of length {image.shape[axis]}, is taken for channels. "
             "If it is slices, give scribbles with the same slices."
         )
-    evidence: Any = job.evidence
-    if isinstance(evidence, Path):
-        if not evidence.exists():
-            raise InputError(
-                f"--evidence is '{evidence}', which is neither a file nor one of "
-                f"{', '.join(EVIDENCE)}. Give one of these."
-            )
-        evidence = read_matching(partial(read_probability, evidence), level, time)
-        if evidence.shape != scribbles.shape:
-            raise FileError(
-                f"Evidence '{job.evidence}' has shape {evidence.shape} but the scribbles have "
-                f"{scribbles.shape}. Save a probability map of the same shape."
-            )
     return _Data(
         image=image,
         scribbles=scribbles,
         channel_axis=axis,
-        evidence=evidence,
+        evidence=_read_evidence(job, scribbles.shape, level, time),
+        embedding=None if job.embedding is None else read_image(job.embedding).data,
         grid=image.grid(axis),
     )
+
+
+def _read_evidence(job: _Job, shape: tuple[int, ...], level: int, time: TimeChoice) -> Any:
+    """Read the layer that is evidence, or return the source's name."""
+    from napari_implicitseg.cli._inputs import read_matching
+    from napari_implicitseg.volumes import read_labels, read_probability
+
+    if isinstance(job.evidence, str):
+        return job.evidence
+    labels = isinstance(job.evidence, LabelsPath)
+    path = job.evidence.path if isinstance(job.evidence, LabelsPath) else job.evidence
+    if not path.exists():
+        raise InputError(
+            f"--evidence is '{path}', which is neither a file nor one of "
+            f"{', '.join(EVIDENCE)}. Give one of these."
+        )
+    data: Any
+    if labels:
+        data = read_matching(partial(read_labels, path, name="evidence"), level, time).data
+    else:
+        data = read_matching(partial(read_probability, path), level, time)
+    if tuple(data.shape) != shape:
+        raise FileError(
+            f"Evidence '{path}' has shape {tuple(data.shape)} but the scribbles have "
+            f"{shape}. Save a layer of the same shape."
+        )
+    return data
 
 
 def _channels(image: Volume) -> str:
@@ -250,22 +315,39 @@ def _channels(image: Volume) -> str:
 
 def _fit(
     data: _Data,
+    job: _Job,
     *,
     shape: str,
+    coupling: str,
     background: int,
     seed: int,
     device: str,
     config: FitConfig,
 ) -> FitResult:
     """Fit, with a progress bar."""
-    from napari_implicitseg.api import fit_scribbles
+    from napari_implicitseg.api import embed_image, fit_scribbles
 
     with progress_bar() as progress:
+        embedding = data.embedding
+        if job.backbone is not None:
+            embedding = embed_image(
+                data.image.data,
+                backbone=job.backbone,
+                weights=job.weights,
+                pretrained=job.weights is None,
+                channel_axis=data.channel_axis,
+                seed=seed,
+                device=device,
+                cache=options.embedding_cache(),
+                progress=progress,
+            )
         return fit_scribbles(
             data.image.data,
             data.scribbles.data,
             shape=shape,
             evidence=data.evidence,
+            coupling=coupling,
+            embedding=embedding,
             background=background,
             spacing=data.grid.fit_spacing,
             channel_axis=data.channel_axis,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_implicitseg.config import FEATURES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,10 +34,18 @@ class Describer:
         The first look.
     places : ndarray of float32, shape (D, *S)
         Coordinates of its cells, from -1 to 1 along the longest side of the image.
+    kinds : sequence of str
+        Which of `config.FEATURES` to describe.
     """
 
-    def __init__(self, channels: NDArray[np.float32], places: NDArray[np.float32]) -> None:
-        flat = _multiscale(channels, 1.0).reshape(-1, channels[0].size)
+    def __init__(
+        self,
+        channels: NDArray[np.float32],
+        places: NDArray[np.float32],
+        kinds: Sequence[str] = FEATURES,
+    ) -> None:
+        self._kinds = kinds
+        flat = self._look(channels, 1.0).reshape(-1, channels[0].size)
         self._middle = flat.mean(axis=1)
         self._spread = np.maximum(flat.std(axis=1), 1e-6)
         self._ndim = len(places)
@@ -44,10 +54,20 @@ class Describer:
         self, channels: NDArray[np.float32], places: NDArray[np.float32], *, finer: float = 1.0
     ) -> NDArray[np.float32]:
         """Return the features of a look, (F, *S), whose cells are so many times finer."""
-        made = _multiscale(channels, finer)
+        made = self._look(channels, finer)
         extra = (slice(None), *(None,) * self._ndim)
         scaled = (made - self._middle[extra]) / self._spread[extra]
-        return np.concatenate([np.clip(scaled, -8, 8), _PLACE * places]).astype(np.float32)
+        parts = [np.clip(scaled, -8, 8), *([_PLACE * places] * ("position" in self._kinds))]
+        return np.concatenate(parts).astype(np.float32)
+
+    def _look(self, channels: NDArray[np.float32], finer: float) -> NDArray[np.float32]:
+        """Colours and texture, (F, *S)."""
+        parts = [channels[:0]]
+        if "colour" in self._kinds:
+            parts.append(channels)
+        if "multiscale" in self._kinds:
+            parts.append(_multiscale(channels, finer))
+        return np.concatenate(parts).astype(np.float32)
 
 
 def _multiscale(channels: NDArray[np.float32], finer: float) -> NDArray[np.float32]:
@@ -64,7 +84,7 @@ def _multiscale(channels: NDArray[np.float32], finer: float) -> NDArray[np.float
         num_sigma=_SCALES,
     )
     made = made[tuple(slice(0, n) for n in channels.shape[1:])]
-    return np.concatenate([channels, np.moveaxis(made, -1, 0)]).astype(np.float32)
+    return np.asarray(np.moveaxis(made, -1, 0), np.float32)
 
 
 def cell_places(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from napari_implicitseg.config import FEATURES
 from napari_implicitseg.predictors.colours import StrokeColours
 from napari_implicitseg.predictors.looks import BACKGROUND, cropped, in_territory, is_own, log_odds
 from napari_implicitseg.predictors.networks import KINDS
@@ -105,6 +106,8 @@ class Evidence:
         Weights of networks of an earlier fit, by kind, to go on from.
     seed : int
         Of networks.
+    features : sequence of str
+        What of `config.FEATURES` networks see.
     maps : ObjectMaps, optional
         What "upsampler" or "labels" says.
     joint : bool
@@ -128,6 +131,7 @@ class Evidence:
         weights: Mapping[str, float] | None = None,
         networks: Mapping[str, Mapping[str, NDArray[np.float32]]] | None = None,
         seed: int = 0,
+        features: Sequence[str] = FEATURES,
         maps: ObjectMaps | None = None,
         joint: bool = False,
         check: Callable[[], None] = lambda: None,
@@ -163,6 +167,7 @@ class Evidence:
             self._networks = StrokeNetworks(
                 self._views.whole,
                 kinds or [_CORRECTION],
+                features=features,
                 sizes=reader.shape,
                 spacing=spacing,
                 seed=seed,

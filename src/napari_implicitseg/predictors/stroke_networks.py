@@ -30,6 +30,8 @@ class StrokeNetworks:
         The whole image, with the strokes as seeds.
     kinds : sequence of str
         See `networks.KINDS`.
+    features : sequence of str
+        What of `config.FEATURES` they see.
     sizes : sequence of float
         Voxels of the image per axis.
     spacing : sequence of float
@@ -54,6 +56,7 @@ class StrokeNetworks:
         look: Look,
         kinds: Sequence[str],
         *,
+        features: Sequence[str],
         sizes: Sequence[int],
         spacing: Sequence[float],
         seed: int,
@@ -64,12 +67,12 @@ class StrokeNetworks:
         self._spacing = spacing
         self._sides = [n * s for n, s in zip(sizes, spacing, strict=True)]
         self._pitch = self._finest(look.patch.window)
-        self._describe = Describer(look.patch.channels, self._places(look.patch.window))
+        self._describe = Describer(look.patch.channels, self._places(look.patch.window), features)
         # Only the first component has to be of deviation 1: the others are as much less important.
         spread = 1.0 if look.embedded is None else float(look.embedded.std(axis=(-1, -2)).max())
         self._embedded_spread = np.float32(max(spread, 1e-6))
         self._known: dict[tuple[str, Window], NDArray[np.float32]] = {}
-        features = self.features(look)
+        described = self.features(look)
         valid = look.patch.valid
         strokes = valid & (look.seeds > BACKGROUND), valid & (look.seeds == BACKGROUND)
         self.networks: dict[str, StrokeNetwork] = {}
@@ -78,9 +81,9 @@ class StrokeNetworks:
         for kind in kinds:
             network = StrokeNetwork(kind, seed=seed, state=states.get(kind), silent=silent)
             if silent:
-                network.start(len(features), features.ndim - 1)
+                network.start(len(described), described.ndim - 1)
             else:
-                network.train(features, *strokes, check=check)
+                network.train(described, *strokes, check=check)
             self.networks[kind] = network
 
     def log_odds(self, kind: str, look: Look) -> NDArray[np.float32]:

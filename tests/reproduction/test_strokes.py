@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from .helpers import disc
+from napari_implicitseg.reproduction import strokes as simulate
 
 
-@pytest.fixture
-def simulate(load):
-    return load("simulate")
+def disc(shape, centre, radius):
+    """Disc on a grid."""
+    return np.hypot(*(np.indices(shape) - np.reshape(centre, (2, 1, 1)))) <= radius
 
 
 def bent():
@@ -33,7 +33,7 @@ MASKS = {
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("seed", range(5))
-def test_object_strokes_lie_inside(simulate, name, seed):
+def test_object_strokes_lie_inside(name, seed):
     mask = MASKS[name]
     stroke = simulate.object_stroke(mask, np.random.default_rng(seed))
     assert stroke.any()
@@ -42,7 +42,7 @@ def test_object_strokes_lie_inside(simulate, name, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_an_object_stroke_is_one_thin_piece_off_the_boundary(simulate, seed):
+def test_an_object_stroke_is_one_thin_piece_off_the_boundary(seed):
     mask = MASKS["disc"]
     stroke = simulate.object_stroke(mask, np.random.default_rng(seed))
     assert ndimage.label(stroke, np.ones((3, 3)))[1] == 1
@@ -53,7 +53,7 @@ def test_an_object_stroke_is_one_thin_piece_off_the_boundary(simulate, seed):
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("seed", range(5))
-def test_background_arcs_keep_clear_of_the_object(simulate, name, seed):
+def test_background_arcs_keep_clear_of_the_object(name, seed):
     mask = MASKS[name]
     stroke = simulate.background_arc(mask, np.random.default_rng(seed))
     assert stroke.sum() >= 10
@@ -61,7 +61,7 @@ def test_background_arcs_keep_clear_of_the_object(simulate, name, seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_background_arc_is_an_arc_and_no_ring(simulate, seed):
+def test_a_background_arc_is_an_arc_and_no_ring(seed):
     mask = MASKS["disc"]
     stroke = simulate.background_arc(mask, np.random.default_rng(seed))
     y, x = np.argwhere(stroke).T
@@ -70,7 +70,7 @@ def test_a_background_arc_is_an_arc_and_no_ring(simulate, seed):
     assert 90 - 10 < 360 - widest < 220 + 10
 
 
-def test_a_tight_image_still_gets_background(simulate):
+def test_a_tight_image_still_gets_background():
     mask = np.ones((40, 40), bool)
     mask[:4, :4] = False
     stroke = simulate.background_arc(mask, np.random.default_rng(0))
@@ -79,7 +79,7 @@ def test_a_tight_image_still_gets_background(simulate):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_background_waves_keep_clear_of_all_objects(simulate, seed):
+def test_background_waves_keep_clear_of_all_objects(seed):
     objects = disc((200, 200), (50, 60), 25) | disc((200, 200), (140, 130), 30)
     stroke = simulate.background_waves(objects, np.random.default_rng(seed))
     assert stroke.sum() > 60
@@ -87,7 +87,7 @@ def test_background_waves_keep_clear_of_all_objects(simulate, seed):
 
 
 @pytest.mark.parametrize("rule", ["object_stroke", "background_arc", "background_waves"])
-def test_strokes_depend_on_the_seed_alone(simulate, rule):
+def test_strokes_depend_on_the_seed_alone(rule):
     draw = getattr(simulate, rule)
     mask = MASKS["disc"]
     first, again, other = (draw(mask, np.random.default_rng(seed)) for seed in (3, 3, 4))

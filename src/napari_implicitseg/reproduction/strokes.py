@@ -35,7 +35,7 @@ def _draw(points: NDArray[np.float64], shape: tuple[int, ...], width: int) -> ND
     cells = np.round(points).astype(int)
     inside = ((cells >= 0) & (cells < shape)).all(axis=1)
     out[tuple(cells[inside].T)] = True
-    return ndimage.binary_dilation(out, np.ones((3, 3)), iterations=width // 2)
+    return np.asarray(ndimage.binary_dilation(out, np.ones((3, 3)), iterations=width // 2))
 
 
 def object_stroke(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -64,8 +64,8 @@ def background_arc(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray
     for choice in (ring, np.abs(away - gap) < 1.2, away >= 0.8 * away.max()):
         stroke = choice & (away > _CLEAR)
         if stroke.sum() >= 10:
-            return stroke
-    return away > _CLEAR
+            return np.asarray(stroke)
+    return np.asarray(away > _CLEAR)
 
 
 def background_waves(objects: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -81,4 +81,4 @@ def background_waves(objects: NDArray[np.bool_], rng: np.random.Generator) -> ND
         direction = np.array([np.sin(turn), np.cos(turn)])
         points = start + np.outer(along, direction) + np.outer(across, direction[::-1] * [1, -1])
         out |= _draw(points, objects.shape, 3)
-    return out & (away > _CLEAR)
+    return np.asarray(out & (away > _CLEAR))

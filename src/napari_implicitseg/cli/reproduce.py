@@ -1,0 +1,104 @@
+"""`napari-implicitseg reproduce`: the papers' tables, measured again beside ours."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
+from napari_implicitseg.cli._run import one_line_errors, progress_bar
+from napari_implicitseg.errors import FileError
+
+if TYPE_CHECKING:
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.reproduction.report import Report
+
+__all__ = ["reproduce"]
+
+
+class Name(StrEnum):
+    """Papers."""
+
+    PATH_CONNECTEDNESS = "path-connectedness"
+    IMPLICIT_CONVEX = "implicit-convex"
+    CORRUPTIONS = "corruptions"
+    SINGLE_IMAGE = "single-image"
+
+
+def reproduce(
+    name: Annotated[Name, typer.Argument(help="Which table.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the images, laid out as docs/reproduction.md says. "
+            "[default: IMPLICITSEG_DATA, else ../shared/data]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where table, figures and pictures are put.")
+    ] = Path("reproduction"),
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images per set. [default: what takes some minutes]"),
+    ] = None,
+    backbone: options.BackboneOption = None,
+    weights: options.WeightsOption = None,
+    seed: options.Seed = 0,
+    json_report: options.Json = False,
+) -> None:
+    """Measure a paper's table on images there are, and print it beside the paper's.
+
+    Says of each claim and each goal whether it holds. Writes NAME.md, NAME.json and
+    pictures (PNG) to the output folder; equal seeds give equal figures but times.
+
+    \b
+    Examples:
+      napari-implicitseg reproduce path-connectedness
+      napari-implicitseg reproduce corruptions --data ~/images --limit 50 --output tables
+    """  # noqa: D301 - \b keeps the examples' lines
+    with one_line_errors():
+        if data is not None:
+            if not data.is_dir():
+                raise FileError(f"--data is '{data}', which is no folder. Name the images' folder.")
+            os.environ["IMPLICITSEG_DATA"] = str(data)
+        output.mkdir(parents=True, exist_ok=True)
+        with progress_bar() as progress:
+            report = _measured(name, limit, seed, progress, backbone, weights)
+        paths = report.write(output)
+        if json_report:
+            print(json.dumps(report.as_json(), indent=1))
+            return
+        print(report.markdown())
+        print("Written: " + ", ".join(map(str, paths)))
+
+
+def _measured(
+    name: Name,
+    limit: int | None,
+    seed: int,
+    progress: Progress | None,
+    backbone: str | None,
+    weights: Path | None,
+) -> Report:
+    """Measure one table."""
+    if name is Name.IMPLICIT_CONVEX:
+        from napari_implicitseg.reproduction import implicit_convex
+
+        return implicit_convex.reproduce(
+            limit=limit, seed=seed, progress=progress, backbone=backbone, weights=weights
+        )
+    from napari_implicitseg.reproduction import corruptions, path_connectedness, single_image
+
+    parts = {
+        Name.PATH_CONNECTEDNESS: path_connectedness,
+        Name.CORRUPTIONS: corruptions,
+        Name.SINGLE_IMAGE: single_image,
+    }
+    report: Report = parts[name].reproduce(limit=limit, seed=seed, progress=progress)
+    return report

@@ -1,0 +1,1 @@
+"""The tables of the papers this package follows, measured again beside its own."""
