@@ -27,10 +27,11 @@ HEADINGS = {
     "speed": "Speed of convex masks from strokes",
     "shapes": "Shapes of one piece",
     "repair": "Repair",
+    "evidence": "Evidence, everything at default",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
 # one, and the graph cut takes little more than half its time.
-_ORDER = ("speed", "repair", "shapes", "quality")
+_ORDER = ("speed", "repair", "shapes", "quality", "evidence")
 PACKAGES = (
     "napari-implicitseg",
     "numpy",
@@ -126,6 +127,10 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
         import shapes
 
         return shapes.report(_shapes_plan(args))
+    if part == "evidence":
+        import evidence
+
+        return evidence.report(args.limit or (3 if args.quick else None), 2 if args.quick else 5)
     import repair
 
     return repair.report(

@@ -77,7 +77,7 @@ class FitConfig:
         Pixels per side of a cell that an outline is downscaled to; the depth of the
         encoder-decoder follows.
     upsampler_steps : int or None
-        Training steps; None takes 40, of the original 300.
+        Training steps; None takes 20, of the original 300.
     schedule : {"default", "path-connectedness"}
         `path-connectedness` trains the networks of the paper of that name (convex or
         connected) by its schedule, for comparison: minutes, and no promise kept.

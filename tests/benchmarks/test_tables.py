@@ -50,9 +50,8 @@ def test_the_results_file_has_the_sections_that_are_replaced(load):
 def test_unknown_parts_are_refused(load, capsys):
     with pytest.raises(SystemExit):
         load("run").main(["--only", "shapes,repairs"])
-    assert (
-        "repairs is no part; use any of quality, speed, shapes, repair" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "repairs is no part; use any of quality, speed, shapes, repair, evidence" in said
 
 
 def test_tables_of_shapes(peers, load, data_dir):
@@ -82,3 +81,13 @@ def test_tables_of_repair(peers, load):
     assert rows.count("convex repair") == 2
     assert rows.count("connected repair") == 1
     assert sum(line.startswith(("- reached", "- MISSED")) for line in lines) == 7
+
+
+def test_tables_of_evidence(peers, load, data_dir, monkeypatch):
+    evidence = load("evidence")
+    monkeypatch.setattr(evidence, "NAMES", ("btcv",))
+    monkeypatch.setattr(evidence, "_SIDE", 128)
+    lines = evidence.report(limit=1, repeats=1)
+    rows = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert set(evidence.METHODS) <= set(rows)
+    assert sum(line.startswith(("- reached", "- MISSED")) for line in lines) == 6

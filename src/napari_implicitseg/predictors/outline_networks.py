@@ -78,7 +78,7 @@ class EncoderDecoder(nn.Module):
     """
 
     snaps = True
-    steps, rate, batch = 40, 4e-3, 4
+    steps, rate, batch = 20, 4e-3, 4
 
     def __init__(self, scale: int = 8) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -76,7 +76,8 @@ def reproduce(*, limit: int | None, seed: int, progress: Progress | None) -> Rep
             "seed": str(seed),
         },
     )
-    rows, shown = [], []
+    rows: list[tuple[str, ...]] = []
+    shown: list[tuple[str, NDArray[Any], Sequence[BoolArray]]] = []
     losses: dict[str, list[float]] = {}
     for k, case in enumerate(cases):
         rng = seeded(f"{case.name}/{seed}")
@@ -86,10 +87,10 @@ def reproduce(*, limit: int | None, seed: int, progress: Progress | None) -> Rep
             if progress is not None:
                 share = (k + number_of_method / len(_METHODS)) / len(cases)
                 progress(share, f"{case.name}: {name}")
-            found, loss = _answers(case, drawn, network, shape, seed)
+            found, curve = _answers(case, drawn, network, shape, seed)
             rows.append(_row(report, case, name, found, drawn))
             if shape == "none":
-                losses[f"{case.name}, {network}"] = loss
+                losses[f"{case.name}, {network}"] = curve
                 shown.append((f"{case.name}: {name}", case.image, found))
         shown.append((f"{case.name}: outlines", case.image, drawn))
     head = ("photograph", "method", "IoU with the truth", "agreement", "gain")
@@ -107,7 +108,8 @@ def _answers(
 ) -> tuple[list[BoolArray], list[float]]:
     """Masks for all outlines by a network trained once, and its losses."""
     config = FitConfig(upsampler=network)  # type: ignore[arg-type]
-    result, losses, found = None, [], []
+    result, found = None, []
+    losses: list[float] = []
     for outline in drawn:
         result = fit_scribbles(
             case.image,
