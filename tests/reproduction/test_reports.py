@@ -89,12 +89,11 @@ def test_a_predictor_is_scored_on_what_the_strokes_lie_on(data_dir):
 
 def test_corruptions_say_what_is_gained(data_dir, monkeypatch):
     monkeypatch.setattr(corruptions, "DAMAGES", {"shot": DAMAGES["shot"]})
-    monkeypatch.setattr(corruptions, "_TRAINED", 4)
-    report = corruptions.reproduce(limit=2, seed=0, progress=None)
+    monkeypatch.setattr(corruptions, "_TRAINED", 3)
+    report = corruptions.reproduce(limit=1, seed=0, progress=None)
     assert [row[0] for row in report.tables[0].rows] == ["clean", "shot"]
     assert set(report.plots) == {"corruptions-iou", "corruptions-masks"}
-    again = corruptions.reproduce(limit=2, seed=0, progress=None)
-    assert again.figures == report.figures
+    assert report.figures["clean/gain"] > -0.02
 
 
 def test_single_image_scores_outlines_and_answers(data_dir, monkeypatch):

@@ -67,7 +67,7 @@ def reproduce(
         Network of `timm` for the semantic features. Without one, edges and textures
         at several scales stand in for them.
     weights : path, optional
-        Of the backbone.
+        Of the backbone; those timm knows are downloaded if None.
     """
     chosen = {name: SETS[name].cases()[: limit or _LIMITS[name]] for name in _LIMITS}
     scores: dict[_Setting, _Scores] = {}
