@@ -81,10 +81,11 @@ class Start:
         A fit that could not satisfy its strokes, or one with strokes that were
         erased since, has learned from what was wrong.
         """
-        if earlier is None or earlier.report.unsatisfied:
+        if earlier is None:
             return cls()
         now = count_strokes(samples)
-        if any(now.get(label, 0) < n for label, n in earlier.report.strokes.items()):
+        erased = any(now.get(label, 0) < n for label, n in earlier.report.strokes.items())
+        if erased or earlier.report.unsatisfied:
             # What outlines are answered by knows the image, and nothing of the strokes.
             known = earlier.networks.get(OUTLINES)
             return cls(networks={OUTLINES: known} if known else {})

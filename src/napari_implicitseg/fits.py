@@ -183,9 +183,12 @@ class _Fit:
         for shapes in joint.rounds():
             self._show([i.with_shape(s) for i, s in zip(items, shapes, strict=True)])
         self.evidence.learned()
-        looks = [item.problem.look for item in items]
-        pairs = zip(items, shapes, looks, strict=True)
-        moved = {item.label: Earlier(shape, look) for item, shape, look in pairs}
+        if make_solver(self.options, self.grid, self.tick).is_convex:
+            return self._fitted({}), joint.losses  # It is quick, and clumps are searched anew.
+        moved = {
+            item.label: Earlier(shape, item.problem.look)
+            for item, shape in zip(items, shapes, strict=True)
+        }
         return self._fitted(moved), joint.losses
 
     def _show(self, items: Sequence[Fitted]) -> None:
@@ -323,7 +326,7 @@ def _warnings(
         )
     if reader.ignored:
         out.append(f"{reader.ignored} voxels are NaN or infinite and were not used as evidence.")
-    if reader.constant:
+    if reader.constant and options.source != "labels":
         out.append("The image is constant, so only the positions of the strokes were used.")
     out += [
         f"Object {label} is not {c.kind}: {c.detail}."

@@ -15,7 +15,7 @@ from napari.utils.interactions import (
 )
 
 if TYPE_CHECKING:
-    from napari.layers import Labels
+    from napari.layers import Labels, Shapes
 
     from napari_implicitseg.widgets.scribble import ScribbleWidget
 
@@ -39,14 +39,21 @@ class MouseEvent:
     modifiers: tuple[str, ...] = ()
 
 
-def drag(layer: Labels, *points: tuple[float, ...]) -> None:
-    """Drag the brush through world positions, as the canvas would."""
+def drag(layer: Labels | Shapes, *points: tuple[float, ...]) -> None:
+    """Drag the brush or lasso through world positions, as the canvas would."""
     # The canvas hands out wrapped events: a drag sees later ones through the first.
-    press = ReadOnlyWrapper(MouseEvent("mouse_press", points[0]))
+    press = ReadOnlyWrapper(mouse_event("mouse_press", points[0]))
     mouse_press_callbacks(layer, press)
     for point in points[1:]:
-        mouse_move_callbacks(layer, MouseEvent("mouse_move", point, is_dragging=True))
-    mouse_release_callbacks(layer, MouseEvent("mouse_release", points[-1]))
+        mouse_move_callbacks(layer, mouse_event("mouse_move", point, is_dragging=True))
+    mouse_release_callbacks(layer, mouse_event("mouse_release", points[-1]))
+
+
+def mouse_event(kind: str, point: tuple[float, ...], **kwargs: bool) -> MouseEvent:
+    """Make an event at a world position, ten screen pixels per unit."""
+    row, column = (10 * int(value) for value in point[-2:])
+    displayed = tuple(range(len(point)))[-2:]
+    return MouseEvent(kind, point, dims_displayed=displayed, pos=(column, row), **kwargs)
 
 
 def disks(shape=(96, 128), centres=((46, 36, 20), (46, 92, 17)), seed=0):

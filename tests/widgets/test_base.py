@@ -8,7 +8,7 @@ import time
 import pytest
 from napari.components import ViewerModel
 
-from napari_implicitseg.errors import InputError
+from napari_implicitseg.errors import Cancelled, InputError
 from napari_implicitseg.widgets._base import JobRunner, KeyBindings, guarded, show_problem
 
 from .helpers import fit_threads
@@ -103,6 +103,45 @@ def test_progress_of_long_jobs_arrives(runner, qtbot):
     runner.submit(long)
     qtbot.waitUntil(lambda: bool(runner.results))
     assert heard == [(0.5, "half")]
+
+
+def test_early_outcomes_arrive_in_order_and_before_the_last(runner, qtbot):
+    heard = []
+    runner.early.connect(heard.append)
+    runner.done.connect(heard.append)
+
+    def job(report):
+        report.show("first")
+        report.show("second")
+        return "last"
+
+    runner.submit(job)
+    qtbot.waitUntil(lambda: bool(runner.results))
+    assert heard == ["first", "second", "last"]
+
+
+def test_early_outcomes_that_are_stale_are_dropped(runner, qtbot):
+    heard = []
+    shown, stopped = threading.Event(), []
+    runner.early.connect(heard.append)
+
+    def job(report):
+        report.show("stale")
+        shown.set()
+        time.sleep(0.2)
+        try:
+            report.show("later still")
+        except Cancelled:
+            stopped.append(True)
+            raise
+
+    runner.submit(job)
+    assert shown.wait(5)  # It waits in the event loop, which does not run here.
+    runner.cancel()
+    qtbot.waitUntil(lambda: not fit_threads())
+    qtbot.wait(20)
+    assert not heard
+    assert stopped
 
 
 def test_the_prelude_runs_once_before_the_jobs(qtbot):

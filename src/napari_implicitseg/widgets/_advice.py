@@ -30,6 +30,8 @@ def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool, accepted: boo
     scribbles = inputs.scribbles
     if inputs.image is None:
         return "Open an image, or try File > Open Sample > Implicit segmentation."
+    if inputs.has_outlines:
+        return _advise_outlines(inputs, painted, waits=waits, accepted=accepted)
     if scribbles is None:
         return 'Press "New scribbles" and paint on the image.'
     if not painted:
@@ -49,3 +51,19 @@ def advise(inputs: Inputs, painted: Sequence[int], *, waits: bool, accepted: boo
     if accepted:
         return "Accepted. Correct with further strokes, or press N for the next object."
     return "Correct with further strokes, press N for the next object, or K to accept."
+
+
+def _advise_outlines(inputs: Inputs, painted: Sequence[int], *, waits: bool, accepted: bool) -> str:
+    """Say what the user can do with sloppy outlines; they need no background."""
+    if inputs.scribbles is None or (inputs.shapes is None and not painted):
+        return 'Press "Sloppy outline" and draw around an object, roughly.'
+    if waits:
+        return "The outlines have changed. Press Fit, or turn Live on."
+    if all(label == BACKGROUND for label in painted):
+        return (
+            "Draw around an object, roughly: hold the mouse button and go around it once. "
+            "Polygons, rectangles and ellipses will do, too."
+        )
+    if accepted:
+        return "Accepted. Draw around the next object, or move a vertex to correct."
+    return "Draw around the next object, move a vertex to correct, or press K to accept."

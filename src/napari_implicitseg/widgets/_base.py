@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qtpy.QtGui import QCloseEvent, QHideEvent, QShowEvent
 
     from napari_implicitseg._types import Progress
+    from napari_implicitseg.widgets._session import Report
 
 __all__ = ["DockedWidget", "JobRunner", "KeyBindings", "guarded", "show_problem"]
 
@@ -80,9 +81,10 @@ def guarded(doing: str) -> Callable[[Callable[_P, Any]], Callable[_P, None]]:
 class JobRunner(QObject):
     """Runs one job at a time in a thread; the latest one submitted wins.
 
-    A job is a function of a progress callback. When a newer job comes in, the
-    callback of the running one raises `Cancelled`, and whatever the older job
-    still returns is dropped. The thread ends when there is nothing to do.
+    A job is a function of a `Report`, through which it tells how far it is and
+    shows outcomes that are not the last. When a newer job comes in, the report of
+    the running one raises `Cancelled`, and whatever the older job still returns is
+    dropped. The thread ends when there is nothing to do.
 
     The signals are emitted in the thread the runner lives in.
 
@@ -94,6 +96,7 @@ class JobRunner(QObject):
     """
 
     done = Signal(object)
+    early = Signal(object)
     failed = Signal(object)
     progressed = Signal(float, str)
     busy = Signal(bool)
@@ -104,7 +107,7 @@ class JobRunner(QObject):
         self._prelude = prelude
         self._lock = threading.Lock()
         self._ticket = 0
-        self._waiting: tuple[int, Callable[[Progress], Any]] | None = None
+        self._waiting: tuple[int, Callable[[Report], Any]] | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
         self._shown_busy = False
@@ -120,7 +123,7 @@ class JobRunner(QObject):
         """Whether the thread is alive, be it only to end a cancelled job."""
         return self._thread is not None
 
-    def submit(self, job: Callable[[Progress], Any]) -> None:
+    def submit(self, job: Callable[[Report], Any]) -> None:
         """Run a job after cancelling the one that runs now."""
         with self._lock:
             if self._closed:
@@ -173,11 +176,11 @@ class JobRunner(QObject):
                 ticket, job = self._waiting
                 self._waiting = None
             try:
-                self._post(ticket, "done", job(self._progress_of(ticket)))
+                self.post(ticket, "done", job(_Report(self, ticket)))
             except Cancelled as error:
-                self._post(ticket, "cancelled", error)
+                self.post(ticket, "cancelled", error)
             except Exception as error:  # shown in the main thread
-                self._post(ticket, "failed", error)
+                self.post(ticket, "failed", error)
 
     def _run_prelude(self, prelude: Callable[[Progress], None]) -> None:
         """Run the prelude; what goes wrong in it will go wrong again in a job, and be shown."""
@@ -193,22 +196,18 @@ class JobRunner(QObject):
         except Exception as error:  # logged here, shown when a job meets it
             _log.warning("warming up failed", exc_info=error)
 
-    def _progress_of(self, ticket: int) -> Progress:
-        """Make the callback through which a job hears that it is stale."""
-        last = time.monotonic() + _PROGRESS_AFTER - _PROGRESS_EVERY
+    def check(self, ticket: int) -> None:
+        """Stop a job that is stale.
 
-        def progress(fraction: float, message: str, /) -> None:
-            nonlocal last
-            if ticket != self._ticket:
-                raise Cancelled("A newer stroke replaced this fit.")
-            now = time.monotonic()
-            if now - last >= _PROGRESS_EVERY:
-                last = now
-                self._post(ticket, "progress", (fraction, message))
+        Raises
+        ------
+        Cancelled
+            If a newer job has come in, or the user has cancelled.
+        """
+        if ticket != self._ticket:
+            raise Cancelled("A newer stroke replaced this fit.")
 
-        return progress
-
-    def _post(self, ticket: int, kind: str, value: object) -> None:
+    def post(self, ticket: int, kind: str, value: object) -> None:
         """Hand something to the main thread unless nobody wants it any more."""
         with self._lock:
             if not self._closed and ticket == self._ticket:
@@ -221,11 +220,35 @@ class JobRunner(QObject):
         if kind == "progress":
             self.progressed.emit(*value)
             return
+        if kind == "early":
+            self.early.emit(value)
+            return
         self._set_busy(False)
         if kind == "done":
             self.done.emit(value)
         elif kind == "failed":
             self.failed.emit(value)
+
+
+class _Report:
+    """How the job with this ticket speaks to the main thread; see `Report`."""
+
+    def __init__(self, runner: JobRunner, ticket: int) -> None:
+        self._runner = runner
+        self._ticket = ticket
+        self._last = time.monotonic() + _PROGRESS_AFTER - _PROGRESS_EVERY
+
+    def __call__(self, fraction: float, message: str, /) -> None:
+        self._runner.check(self._ticket)
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_EVERY:
+            self._last = now
+            self._runner.post(self._ticket, "progress", (fraction, message))
+
+    def show(self, outcome: object, /) -> None:
+        """Hand over an outcome that is not the last."""
+        self._runner.check(self._ticket)
+        self._runner.post(self._ticket, "early", outcome)
 
 
 class KeyBindings:

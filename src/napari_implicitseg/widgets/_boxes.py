@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Signal
@@ -118,7 +118,7 @@ class LayerComboBox(QComboBox):
         self.layer = self._layers[index]
 
 
-def choice_box(choices: Mapping[str, str], tip: str) -> ComboBox:
+def choice_box(choices: Mapping[Any, str], tip: str) -> ComboBox:
     """Make a combo box of `{value: text}`."""
     box = ComboBox(choices=[(text, value) for value, text in choices.items()], tooltip=tip)
     _keep_narrow(box.native)

@@ -24,6 +24,7 @@ __all__ = [
     "progress_bar",
     "row",
     "show_progress",
+    "show_row",
     "swatch",
 ]
 
@@ -65,6 +66,14 @@ def row(left: QWidget, right: QWidget) -> QHBoxLayout:
     made.addWidget(left, stretch=1)
     made.addWidget(right)
     return made
+
+
+def show_row(lines: QFormLayout, field: QWidget, on: bool) -> None:
+    """Show or hide a field of a form with its label."""
+    field.setVisible(on)
+    label = lines.labelForField(field)
+    if label is not None:
+        label.setVisible(on)
 
 
 def advice_label() -> QLabel:

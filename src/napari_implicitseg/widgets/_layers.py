@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "HIDDEN_FROM_CHOICES",
     "Region",
+    "as_lazy",
     "figures_of",
+    "finished_figures",
     "level_data",
     "level_matching",
     "level_shapes",
@@ -65,12 +68,13 @@ class Region:
         cut = tuple(slice(None) if i is None else i for i in self.index)
         if cut == (slice(None),) * len(cut) and order == sorted(order):
             return array
-        if not isinstance(array, np.ndarray) and not hasattr(array, "dask"):
-            import dask.array
-
-            chunks = getattr(array, "chunks", None) or "auto"
-            array = dask.array.from_array(array, chunks=chunks)
+        if not isinstance(array, np.ndarray):
+            array = as_lazy(array)
         return array[cut].transpose(order)
+
+    def with_leading(self) -> Region:
+        """Return the same region of an array with one more axis before all, which is kept."""
+        return Region((0, *(axis + 1 for axis in self.axes)), (None, *self.index))
 
     def of(self, values: Sequence[float]) -> tuple[float, ...]:
         """Pick the values of the kept axes."""
@@ -86,6 +90,17 @@ class Region:
         for axis, part in zip(self.axes, box, strict=True):
             found[axis] = part
         return tuple(found)
+
+
+def as_lazy(array: Any) -> Any:
+    """Return an array as a dask array, for work on it that is done piece by piece."""
+    if hasattr(array, "dask"):
+        return array
+    import dask.array
+
+    chunks = getattr(array, "chunks", None) or "auto"
+    name = False if isinstance(array, np.ndarray) else None  # Its name would be a hash of it.
+    return dask.array.from_array(array, chunks=chunks, name=name)
 
 
 def region_of(
@@ -206,10 +221,15 @@ def size_unit(layer: Layer, axes: Sequence[int]) -> str:
     return unit + ("²" if flat else "³")
 
 
+def finished_figures(shapes: Shapes) -> int:
+    """Count the figures of a Shapes layer, less the last one while it is being drawn."""
+    return len(shapes.data) - bool(shapes._is_creating)
+
+
 def figures_of(
     shapes: Shapes, labels: Labels, region: Region, numbers: Sequence[int]
 ) -> list[Figure]:
-    """Read the figures of a Shapes layer in the coordinates of a Labels layer.
+    """Read the finished figures of a Shapes layer in the coordinates of a Labels layer.
 
     Parameters
     ----------
@@ -232,9 +252,9 @@ def figures_of(
     ids = _figure_ids(shapes, numbers)
     scale = abs(float(shapes.scale[-1]) / float(labels.scale[-1]))
     found = []
-    for number, (vertices, kind, width, label) in enumerate(
-        zip(shapes.data, shapes.shape_type, shapes.edge_width, ids, strict=True)
-    ):
+    rows = zip(shapes.data, shapes.shape_type, shapes.edge_width, ids, strict=False)
+    count = finished_figures(shapes)
+    for number, (vertices, kind, width, label) in enumerate(itertools.islice(rows, count)):
         found.append(
             Figure(
                 kind=str(kind),  # type: ignore[arg-type]  # Figure refuses other kinds

@@ -91,6 +91,7 @@ class SessionPanel(DockedWidget):
         self.session.refused.connect(self.refuse)
         self.cancel_button.clicked.connect(self.cancel)
         self.jobs.done.connect(self._job_done)
+        self.jobs.early.connect(self._job_early)
         self.jobs.failed.connect(self._job_failed)
         self.jobs.progressed.connect(self._show_progress)
         self.jobs.busy.connect(self.show_busy)
@@ -160,6 +161,10 @@ class SessionPanel(DockedWidget):
     def _job_done(self, outcome: object) -> None:
         self.forget_problem()
         self.session.receive(outcome)
+
+    @guarded("Showing a result")
+    def _job_early(self, outcome: object) -> None:
+        self.session.receive_early(outcome)
 
     @guarded("Showing an error")
     def _job_failed(self, error: Exception) -> None:

@@ -34,13 +34,15 @@ class Preview:
     Attributes
     ----------
     outcomes : dict of Index to Outcome
-        What is shown where; kept after accepting, for warm starts.
+        What fits have come to; kept after accepting, for warm starts.
     """
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._layer: Labels | None = None
         self.outcomes: dict[Index, Outcome] = {}
+        # Outcomes on the way that are drawn in place of those.
+        self._early: dict[Index, Outcome] = {}
         self._pending: set[Index] = set()
 
     @property
@@ -50,18 +52,29 @@ class Preview:
 
     def show(self, outcome: Outcome, image: Image, scribbles: Labels) -> None:
         """Write an outcome into the layer, making that if it is not there."""
-        region = outcome.request.region
-        before = self.outcomes.get(region.index)
-        self.outcomes[region.index] = outcome
-        self._pending.add(region.index)
+        index = outcome.request.region.index
+        before = self._early.pop(index, None) or self.outcomes.get(index)
+        self.outcomes[index] = outcome
+        self._pending.add(index)
         dtype = np.uint16 if outcome.labels is None else outcome.labels.dtype
-        layer = self.ensure(image, scribbles, dtype)
-        target = region.take(layer.data)
-        # Only what was or is an object is written: the rest of a large image stays as it is.
-        for part in (before.box if before else None, outcome.box):
-            if part is not None:
-                target[part] = 0 if outcome.labels is None else outcome.labels[part]
-        layer.refresh(extent=False, thumbnail=False, highlight=False)
+        _draw(self.ensure(image, scribbles, dtype), before, outcome)
+
+    def show_early(self, outcome: Outcome, image: Image, scribbles: Labels) -> None:
+        """Write an outcome of a fit that goes on; it cannot be accepted."""
+        index = outcome.request.region.index
+        before = self._early.get(index) or self.outcomes.get(index)
+        self._early[index] = outcome
+        dtype = np.uint16 if outcome.labels is None else outcome.labels.dtype
+        _draw(self.ensure(image, scribbles, dtype), before, outcome)
+
+    def take_back_early(self) -> None:
+        """Show again what fits have come to, where a fit was broken off."""
+        layer = self.layer
+        for index, early in self._early.items():
+            if layer is not None:
+                # What was accepted has left the preview.
+                _draw(layer, early, self.outcomes[index] if index in self._pending else None)
+        self._early.clear()
 
     def ensure(self, image: Image, scribbles: Labels, dtype: DTypeLike = np.uint16) -> Labels:
         """Return the layer where the image lies, made if it is not there or cannot hold the ids."""
@@ -88,6 +101,7 @@ class Preview:
 
     def pending(self) -> tuple[tuple[NDArray[np.intp], ...], NDArray[Any]]:
         """Return the voxels of objects not accepted yet, and their ids."""
+        self.take_back_early()
         layer = self.layer
         found, ids = [], []
         for index in self._pending:
@@ -130,9 +144,24 @@ class Preview:
         """Forget all outcomes and remove the layer."""
         layer, self._layer = self.layer, None
         self.outcomes.clear()
+        self._early.clear()
         self._pending.clear()
         if layer is not None:
             remove_quietly(self._viewer, layer)
+
+
+def _draw(layer: Labels, before: Outcome | None, now: Outcome | None) -> None:
+    """Write one outcome over another of the same region; None is empty."""
+    known = now or before
+    if known is None:
+        return
+    target = known.request.region.take(layer.data)
+    labels = now.labels if now is not None else None
+    # Only what was or is an object is written: the rest of a large image stays as it is.
+    for box in (outcome.box for outcome in (before, now) if outcome is not None):
+        if box is not None:
+            target[box] = 0 if labels is None else labels[box]
+    layer.refresh(extent=False, thumbnail=False, highlight=False)
 
 
 def remove_quietly(viewer: ViewerModel, layer: Layer) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.geometry import add_voxels, draw_figures
+from napari_implicitseg.config import EVIDENCE as METHODS
+from napari_implicitseg.geometry import add_voxels, draw_figures, voxels_of
 from napari_implicitseg.ids import count_voxels
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from napari_implicitseg.results import FitResult
     from napari_implicitseg.shapes.certificate import Certificate
     from napari_implicitseg.widgets._layers import Region
+    from napari_implicitseg.widgets._session import Report
 
 __all__ = [
     "BACKGROUND",
+    "COUPLINGS",
     "EVIDENCE",
     "MODELS",
+    "OUTLINES",
     "SCOPES",
     "SCRIBBLE_SHAPES",
     "SHAPES",
@@ -40,6 +44,8 @@ __all__ = [
 ]
 
 BACKGROUND = 1
+OUTLINES = "upsampler"
+"""The evidence whose strokes and figures are sloppy outlines."""
 
 SHAPES = {
     "convex": "Convex",
@@ -54,15 +60,18 @@ SCOPES = {
     "slices": "All slices, one by one",
     "volume": "Volume, in 3D (or 2D and time)",
 }
-EVIDENCE = {
+_METHOD_TEXTS = {
     "auto": "Automatic",
     "histogram": "Colours (histogram)",
     "geodesic": "Edges (geodesic)",
     "pixel": "Network per pixel",
     "cnn": "Network with neighbours",
     "teacher": "Network per pixel, wide",
+    OUTLINES: "Sloppy outline (network trained on the image)",
     "none": "Strokes only",
 }
+EVIDENCE = {name: _METHOD_TEXTS.get(name, name) for name in METHODS}
+COUPLINGS = {"sequential": "Evidence, then shape", "joint": "Together (joint)"}
 MODELS = {"polytope": "Planes (fast)", "icnn": "Convex network (slow)"}
 
 
@@ -79,6 +88,8 @@ class ObjectRow:
     certificate : Certificate or None
     seconds : float
         Time of the fit this mask came from; objects are fitted together.
+    is_final : bool
+        Whether the fit has ended; nothing is promised of the mask before.
     """
 
     label: int
@@ -86,6 +97,7 @@ class ObjectRow:
     size: float
     certificate: Certificate | None
     seconds: float
+    is_final: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,8 @@ class Outcome:
     rows : tuple of ObjectRow
     notes : tuple of str
         Warnings and strokes that could not be satisfied, in words.
+    is_final : bool
+        Whether the fit has ended.
     """
 
     request: FitRequest
@@ -115,6 +129,13 @@ class Outcome:
     box: tuple[slice, ...] | None = None
     rows: tuple[ObjectRow, ...] = ()
     notes: tuple[str, ...] = ()
+    is_final: bool = True
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the network of sloppy outlines was trained for this fit."""
+        history = self.result.history if self.result is not None else {}
+        return bool(history.get(f"loss/{OUTLINES}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +160,17 @@ class FitRequest:
     config : FitConfig
         What goes with the shape; `scope` says whether slices are fitted one by one.
     evidence : str or array
-        A method, or a probability map like the image.
+        A method, or a probability map or labels like the image.
+    coupling : str
+    embedding : array or None
+        Features of every voxel of the image, the axis of features first.
     name : str
         What to call the labels in messages.
     key : hashable
         Fits with the same key may warm-start each other.
+    picture : hashable
+        What a network of sloppy outlines has learned: it serves all fits with the
+        same picture.
     warm_start : FitResult or None
     version : int
         Which state of the strokes this is.
@@ -160,13 +187,16 @@ class FitRequest:
     config: FitConfig
     scope: str
     evidence: Any
+    coupling: str
+    embedding: Any
     name: str
     key: Hashable
+    picture: Hashable
     warm_start: FitResult | None
     version: int
 
-    def run(self, progress: Progress) -> Outcome:
-        """Fit; in the worker thread.
+    def run(self, report: Report) -> Outcome:
+        """Fit; in the worker thread. Joint fits show outcomes on the way.
 
         Raises
         ------
@@ -182,16 +212,24 @@ class FitRequest:
         evidence = self.evidence
         if not isinstance(evidence, str):
             evidence = self.region.take(evidence)
+        embedding = self.embedding
+
+        def show(early: FitResult, /) -> None:
+            report.show(self._outcome(early, painted, is_final=False))
+
         result = fit_scribbles(
             self.region.take(self.image),
             scribbles,
             shape=self.shape,
             evidence=evidence,
+            coupling=self.coupling,
             background=BACKGROUND,
             spacing=self.region.of(self.spacing),
             channel_axis=-1 if self.has_channels else None,
             warm_start=self.warm_start,
-            progress=progress,
+            embedding=None if embedding is None else self.region.with_leading().take(embedding),
+            progress=report,
+            preview=show,
             config=replace(self.config, per_slice=self.scope == "slices"),
         )
         return self._outcome(result, painted)
@@ -201,15 +239,34 @@ class FitRequest:
         labels = np.asarray(self.labels)
         if not self.figures:
             return labels
+        if isinstance(self.evidence, str) and self.evidence == OUTLINES:
+            return self._outlines(labels)
         coords, ids = draw_figures(self.figures, self.whole, spacing=self.spacing)
-        here = np.ones(len(ids), bool)
+        coords, here = self._in_region(coords)
+        return add_voxels(labels, coords, ids[here], name=self.name)
+
+    def _outlines(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Put sloppy outlines under the painted labels: they may overlap, and strokes correct them.
+
+        Where two overlap the smaller one wins, else one inside another would be lost.
+        """
+        found = [(voxels_of(f, self.whole, spacing=self.spacing), f.label) for f in self.figures]
+        drawn = np.zeros(labels.shape, np.int64)
+        for coords, label in sorted(found, key=lambda item: -len(item[0])):
+            drawn[tuple(self._in_region(coords)[0].T)] = label
+        return np.where(labels != 0, labels, drawn)
+
+    def _in_region(self, coords: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the voxels that lie in the region, in its axes, and which they are."""
+        here = np.ones(len(coords), bool)
         for axis, position in enumerate(self.region.index):
             if position is not None:
                 here &= coords[:, axis] == position
-        coords = coords[here][:, list(self.region.axes)]
-        return add_voxels(labels, coords, ids[here], name=self.name)
+        return coords[here][:, list(self.region.axes)], here
 
-    def _outcome(self, result: FitResult, painted: tuple[int, ...]) -> Outcome:
+    def _outcome(
+        self, result: FitResult, painted: tuple[int, ...], *, is_final: bool = True
+    ) -> Outcome:
         """Gather what the widget shows."""
         from napari_implicitseg.shapes.hull import crop_box
 
@@ -225,6 +282,7 @@ class FitRequest:
                 size=voxels.get(i, 0) * unit,
                 certificate=result.certificates.get(i),
                 seconds=report.seconds,
+                is_final=is_final,
             )
             for i in ids
         )
@@ -236,7 +294,8 @@ class FitRequest:
             labels=result.labels.astype(small),
             box=box,
             rows=rows,
-            notes=report.warnings,
+            notes=report.warnings if is_final else (),
+            is_final=is_final,
         )
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image
+from napari.layers import Image, Labels
 
 from napari_implicitseg.config import FitConfig
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest
+from napari_implicitseg.widgets._scribble_fit import BACKGROUND, OUTLINES, FitRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from napari.components import ViewerModel
-    from napari.layers import Labels, Shapes
+    from napari.layers import Shapes
 
     from napari_implicitseg.geometry import Figure
+    from napari_implicitseg.results import FitResult
     from napari_implicitseg.widgets._figure_numbers import FigureNumbers
     from napari_implicitseg.widgets._layers import Region
     from napari_implicitseg.widgets._preview import Index
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = [
     "WATCHED_VOXELS",
     "Inputs",
-    "brush_size_for",
     "build_request",
     "highest_label",
     "region_shown",
@@ -52,8 +51,11 @@ class Inputs:
     shape : str
     config : FitConfig
         What goes with the shape.
-    evidence : str or Image
-        A method, or a layer with the probability of object.
+    evidence : str, Image or Labels
+        A method, or a layer with the probability of object, or with labels.
+    coupling : {"sequential", "joint"}
+    embedding : Image or None
+        Features of every voxel of the image, the axis of features first.
     """
 
     image: Image | None = None
@@ -62,7 +64,14 @@ class Inputs:
     scope: str = "slice"
     shape: str = "convex"
     config: FitConfig = field(default_factory=FitConfig)
-    evidence: str | Image = "auto"
+    evidence: str | Image | Labels = "auto"
+    coupling: str = "sequential"
+    embedding: Image | None = None
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether what is drawn are sloppy outlines."""
+        return isinstance(self.evidence, str) and self.evidence == OUTLINES
 
 
 def region_shown(viewer: ViewerModel, scribbles: Image | Labels, scope: str) -> Region:
@@ -116,9 +125,12 @@ def build_request(
     if isinstance(labels, np.ndarray) and labels.size <= WATCHED_VOXELS:
         # Larger ones go as they are: any further stroke makes this fit stale.
         labels = labels.copy()
-    key = (id(image), id(scribbles), level, region, inputs.shape, inputs.config, inputs.evidence)
-    before = outcomes.get(region.index)
-    return FitRequest(
+    picture = (
+        (id(image), level, region, inputs.evidence),
+        (inputs.config.upsampler, inputs.config.upsampler_scale),
+    )
+    how = (inputs.shape, inputs.config, inputs.coupling, inputs.embedding)
+    request = FitRequest(
         image=_layers.level_data(image, level),
         has_channels=bool(image.rgb),
         labels=labels,
@@ -130,16 +142,15 @@ def build_request(
         config=inputs.config,
         scope=inputs.scope if len(region.axes) == 3 else "slice",
         evidence=_evidence(inputs.evidence, scribbles),
+        coupling=inputs.coupling,
+        embedding=_embedding(inputs.embedding, scribbles),
         name=scribbles.name,
-        key=key,
-        warm_start=before.result if before is not None and before.request.key == key else None,
+        key=(picture, id(scribbles), how),
+        picture=picture if inputs.has_outlines else None,
+        warm_start=None,
         version=version,
     )
-
-
-def brush_size_for(shape: tuple[int, ...]) -> int:
-    """Return a brush that is easy to see on an image without covering its objects."""
-    return int(np.clip(round(math.sqrt(min(shape[-2:])) / 4), 2, 12))
+    return replace(request, warm_start=_start(request, outcomes.get(region.index)))
 
 
 def highest_label(scribbles: Labels, outcomes: Mapping[Index, Outcome]) -> int:
@@ -158,17 +169,67 @@ def _figures(
     if shapes is None:
         return ()
     painted = int(labels.max(initial=BACKGROUND)) if isinstance(labels, np.ndarray) else BACKGROUND
-    ids = numbers.give(len(shapes.data), painted)
+    ids = numbers.give(_layers.finished_figures(shapes), painted)
     return tuple(_layers.figures_of(shapes, scribbles, region, ids))
 
 
-def _evidence(chosen: str | Image, scribbles: Labels) -> Any:
-    """Return the method, or the array of a probability layer that fits the scribbles."""
-    if not isinstance(chosen, Image):
+def _start(request: FitRequest, before: Outcome | None) -> FitResult | None:
+    """Return what a fit may start from: an earlier result, or the network it has trained."""
+    if before is None or before.result is None:
+        return None
+    spoilt = request.picture is not None and before.result.report.unsatisfied
+    if before.request.key == request.key and not spoilt:
+        return before.result
+    if request.picture is None or before.request.picture != request.picture:
+        return None
+    return _network_alone(before.result)
+
+
+def _network_alone(result: FitResult) -> FitResult:
+    """Leave only the network of sloppy outlines to start from.
+
+    Other shapes are wanted, or strokes contradict those there are: a fit does not
+    start from such a result, but the network knows the image and no stroke.
+    """
+    from napari_implicitseg.results import FitReport
+
+    networks = {k: v for k, v in result.networks.items() if k == OUTLINES}
+    slices = {z: _network_alone(part) for z, part in result.slices.items()}
+    return replace(result, shapes={}, networks=networks, slices=slices, report=FitReport())
+
+
+def _evidence(chosen: str | Image | Labels, scribbles: Labels) -> Any:
+    """Return the method, or the array of a layer that fits the scribbles."""
+    if isinstance(chosen, str):
         return chosen
-    if chosen.rgb:
+    if isinstance(chosen, Image) and chosen.rgb:
         raise InputError(
             f"Layer '{chosen.name}' is RGB; a probability map has one value per voxel. "
             "Choose another layer or method as evidence."
         )
-    return _layers.level_data(chosen, _layers.level_matching(chosen, scribbles))
+    shape = tuple(int(n) for n in scribbles.data.shape)
+    shapes = _layers.level_shapes(chosen)
+    if shape not in shapes:
+        has = " or ".join(map(str, shapes))
+        raise InputError(
+            f"Layer '{chosen.name}' has shape {has} but the scribbles '{scribbles.name}' have "
+            f"{shape}. Choose a layer of that shape as evidence, or a method."
+        )
+    data = _layers.level_data(chosen, shapes.index(shape))
+    if isinstance(chosen, Image) and np.dtype(data.dtype).kind in "iu":
+        return _layers.as_lazy(data).astype(np.float32)  # Integers would be read as labels.
+    return data
+
+
+def _embedding(chosen: Image | None, scribbles: Labels) -> Any:
+    """Return the array of features, if they are those of the voxels scribbled on."""
+    if chosen is None:
+        return None
+    shape = tuple(int(n) for n in scribbles.data.shape)
+    if tuple(chosen.data.shape[1:]) != shape:
+        raise InputError(
+            f"Layer '{chosen.name}' has shape {tuple(chosen.data.shape)} but the scribbles "
+            f"'{scribbles.name}' have {shape}; an embedding has the axis of its features before "
+            "these. Choose another layer as embedding, or none."
+        )
+    return chosen.data

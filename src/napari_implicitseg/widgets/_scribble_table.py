@@ -23,6 +23,7 @@ _TIPS = (
     "Whether the mask has the shape it promises, checked on its voxels.",
     "Time of the fit this mask came from; all objects are fitted together.",
 )
+_NOT_YET = ("fitting ...", "The fit goes on: nothing is promised of this mask yet.")
 
 
 class ObjectTable(QTableWidget):
@@ -70,7 +71,7 @@ class ObjectTable(QTableWidget):
         self._titles[1].setText("Volume" if unit.endswith(("³", "voxels")) else "Area")
         self._set_row_count(len(rows))
         for number, row in enumerate(rows):
-            promise, tip = promise_text(row.certificate)
+            promise, tip = promise_text(row.certificate) if row.is_final else _NOT_YET
             self._write(number, 0, str(row.label))
             self._write(number, 1, f"{readable_size(row.size)} {unit}")
             self._write(number, 2, promise, tip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from psygnal import Signal
 
@@ -12,9 +12,19 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-__all__ = ["Session"]
+__all__ = ["Report", "Session"]
 
 OutcomeT = TypeVar("OutcomeT")
+
+
+class Report(Protocol):
+    """How a job speaks to the panel while it runs; raises `Cancelled` once nobody listens."""
+
+    def __call__(self, fraction: float, message: str, /) -> None:
+        """Say how far the job has come, 0 to 1, and what it does."""
+
+    def show(self, outcome: object, /) -> None:
+        """Show an outcome that is not the last."""
 
 
 class Session(ABC, Generic[OutcomeT]):
@@ -57,6 +67,9 @@ class Session(ABC, Generic[OutcomeT]):
     @abstractmethod
     def receive(self, outcome: OutcomeT) -> None:
         """Show what a job came to; called in the main thread."""
+
+    def receive_early(self, outcome: OutcomeT) -> None:
+        """Show an outcome that is not the last; called in the main thread."""
 
     @abstractmethod
     def stop(self) -> None:

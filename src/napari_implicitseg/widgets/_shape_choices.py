@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QSpinBox
 
 from napari_implicitseg.config import FitConfig
 from napari_implicitseg.widgets._boxes import choice_box
+from napari_implicitseg.widgets._controls import show_row
 from napari_implicitseg.widgets._scribble_fit import MODELS, SHAPES
 
 if TYPE_CHECKING:
@@ -111,7 +112,4 @@ class ShapeChoices:
         for field in (self.symmetry_box.native, self.order_box, self.family_box.native):
             if self._form is None:
                 break  # Shown before they lie in a form they would be windows.
-            field.setVisible(self.shape == "symmetric")
-            label = self._form.labelForField(field)
-            if label is not None:
-                label.setVisible(self.shape == "symmetric")
+            show_row(self._form, field, self.shape == "symmetric")

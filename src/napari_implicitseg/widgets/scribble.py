@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels, Shapes
@@ -12,10 +13,12 @@ from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
 from napari_implicitseg.widgets._controls import button, fold, form, row, swatch
+from napari_implicitseg.widgets._drawing_layers import OUTLINES_OF, draw_outlines
+from napari_implicitseg.widgets._evidence_choices import EvidenceChoices
 from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_accept import REPAIRED
 from napari_implicitseg.widgets._scribble_fit import (
-    EVIDENCE,
+    OUTLINES,
     SCOPES,
     SCRIBBLE_SHAPES,
     Outcome,
@@ -81,17 +84,19 @@ class ScribbleWidget(SessionPanel):
         self.scope_box = choice_box(SCOPES, "The slice shown, each slice by itself, or one body.")
         self.choices = ShapeChoices(SCRIBBLE_SHAPES)
         self.shape_box, self.model_box = self.choices.shape_box, self.choices.model_box
-        self.evidence_box = choice_box(
-            EVIDENCE,
-            "How the image tells object from background. Automatic weighs the methods by how well "
-            "they predict strokes left out; an image layer is read as probability of object.",
-        )
+        self.evidence = EvidenceChoices(self.viewer)
+        self.evidence_box = self.evidence.evidence_box
 
     def _make_actions(self) -> None:
         self.new_button = button(
             "New scribbles", "Add a Labels layer that fits the image and start painting on it."
         )
-        self.next_button = button("Next label", "Paint the next object.")
+        self.outline_button = button(
+            "Sloppy outline",
+            "Add a Shapes layer and draw roughly around each object. A network trained on this "
+            "image, once, makes the outlines precise.",
+        )
+        self.next_button = button("Next label", "Paint or outline the next object.")
         self.fit_button = button("Fit", "Fit the strokes as they are now.")
         self.accept_button = button(
             "Accept",
@@ -109,12 +114,12 @@ class ScribbleWidget(SessionPanel):
         top = form()
         top.addRow("Image", self.image_box)
         top.addRow("Scribbles", self.scribbles_box)
-        top.addRow("", self.new_button)
+        top.addRow("", row(self.new_button, self.outline_button))
         top.addRow("Work on", self.scope_box.native)
         top.addRow("Shape", self.shape_box.native)
         more = QWidget()
         rest = form(more)
-        rest.addRow("Evidence", self.evidence_box.native)
+        self.evidence.add_rows(rest)
         rest.addRow("Shapes layer", self.shapes_box)
         self.choices.add_rows(rest)
         self.advanced = fold("Advanced", more)
@@ -135,17 +140,15 @@ class ScribbleWidget(SessionPanel):
         self.image_box.layer_changed.connect(self.scribbles_box.reconsider)
         for box in (self.image_box, self.scribbles_box, self.shapes_box):
             box.layer_changed.connect(self._inputs_changed)
-        for option in (self.scope_box, self.choices, self.evidence_box):
+        for option in (self.scope_box, self.choices, self.evidence):
             option.changed.connect(self._inputs_changed)
         self.new_button.clicked.connect(self.new_scribbles)
+        self.outline_button.clicked.connect(self.sloppy_outline)
         self.next_button.clicked.connect(self.next_label)
         self.fit_button.clicked.connect(self.fit)
         self.accept_button.clicked.connect(self.accept)
         self.live_box.toggled.connect(self._live_toggled)
         self.connect_session()
-        for name in ("inserted", "removed", "renamed"):
-            getattr(self.viewer.layers.events, name).connect(self._list_probability_layers)
-        self._list_probability_layers()
 
     def _bind_keys(self) -> None:
         """Bind the keys that are free and show them on what they press."""
@@ -164,9 +167,25 @@ class ScribbleWidget(SessionPanel):
 
     @guarded("Making a scribble layer")
     def new_scribbles(self, *_: object) -> None:
-        """Add a Labels layer to paint on."""
+        """Add a Labels layer to paint on; what is painted are strokes, no outlines."""
         layer = self.session.new_scribbles()
         self.scribbles_box.layer = layer
+        if self.evidence.has_outlines:
+            self.evidence_box.value = "auto"
+        shapes = self.shapes_box.layer
+        if shapes is not None and OUTLINES_OF in shapes.metadata:
+            self.shapes_box.layer = None  # Filled, they would be strokes.
+
+    @guarded("Making a layer for outlines")
+    def sloppy_outline(self, *_: object) -> None:
+        """Add a Shapes layer to draw rough outlines in, and let a network make them precise."""
+        if not self.session.suits_outlines:
+            self.scribbles_box.layer = self.session.new_scribbles()
+        layer = self.session.new_outlines()
+        self.evidence_box.value = OUTLINES
+        self.shapes_box.layer = layer
+        draw_outlines(self.viewer, layer)
+        self.session.tell()
 
     @guarded("Choosing the next label")
     def next_label(self, *_: object) -> None:
@@ -195,14 +214,17 @@ class ScribbleWidget(SessionPanel):
         image = self.image_box.layer
         deep = isinstance(image, Image) and image.ndim > 2
         self.scope_box.enabled = deep
+        shape, scribbles = self.choices.shape, self.scribbles_box.layer
+        with self.evidence.changed.blocked():
+            self.evidence.follow(image=image, scribbles=scribbles, shape=shape)
         self.session.use(
             image=image,
-            scribbles=self.scribbles_box.layer,
+            scribbles=scribbles,
             shapes=self.shapes_box.layer,
             scope=self.scope_box.value if deep else "slice",
-            shape=self.choices.shape,
-            evidence=self.evidence_box.value,
-            config=self.choices.config(),
+            shape=shape,
+            config=replace(self.choices.config(), **self.evidence.options()),
+            **self.evidence.inputs(shape=shape),
         )
         self._show_brush()
 
@@ -219,6 +241,10 @@ class ScribbleWidget(SessionPanel):
         self.next_button.setEnabled(layer is not None)
         if not isinstance(layer, Labels):
             self.brush.setText("")
+            return
+        if self.session.inputs.has_outlines and self.session.inputs.shapes is not None:
+            label = self.session.next_id
+            self.brush.setText(f"{swatch(layer.get_color(label))} Outline {label}: object")
             return
         label = int(layer.selected_label)
         meaning = {0: "eraser", 1: "1: background"}.get(label, f"{label}: object")
@@ -238,27 +264,14 @@ class ScribbleWidget(SessionPanel):
     def _patience(self, outcome: Outcome) -> list[str]:
         """Suggest not to wait after every stroke where fits are slow."""
         seconds = outcome.rows[0].seconds if outcome.rows else 0.0
-        if not self.session.live or seconds < _SLOW:
+        if not self.session.live or seconds < _SLOW or not outcome.is_final:
             return []
+        if outcome.has_trained:
+            return [
+                f"This fit took {seconds:.0f} s, as the network had to learn the image first. "
+                "Further outlines are quicker."
+            ]
         return [f"This fit took {seconds:.0f} s. With Live off, strokes wait until you press Fit."]
-
-    def _list_probability_layers(self, *_: object) -> None:
-        """Offer the other images as probability maps."""
-        image = self.image_box.layer
-        others = [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image) and layer is not image and not layer.rgb
-        ]
-        choices: list[tuple[str, object]] = [(text, name) for name, text in EVIDENCE.items()]
-        choices += [(f"Probability: {layer.name}", layer) for layer in others]
-        chosen = self.evidence_box.value
-        with self.evidence_box.changed.blocked():
-            self.evidence_box.choices = choices
-            # magicgui keeps a choice by its text, but a layer may have been renamed.
-            if any(value is chosen for _, value in choices):
-                self.evidence_box.value = chosen
-        self._inputs_changed()
 
     def _suits_as_scribbles(self, layer: Layer) -> bool:
         """Whether a Labels layer may be taken as scribbles unasked."""
@@ -278,7 +291,5 @@ class ScribbleWidget(SessionPanel):
     def on_close(self) -> None:
         """Disconnect from the viewer."""
         super().on_close()
-        for box in (self.image_box, self.scribbles_box, self.shapes_box):
+        for box in (self.image_box, self.scribbles_box, self.shapes_box, self.evidence):
             box.disconnect_layers()
-        for name in ("inserted", "removed", "renamed"):
-            getattr(self.viewer.layers.events, name).disconnect(self._list_probability_layers)

@@ -10,32 +10,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from napari.layers import Image, Labels
-
 from napari_implicitseg.errors import ImplicitSegError, InputError
-from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import results_layer, write_objects
 from napari_implicitseg.widgets._advice import advise
-from napari_implicitseg.widgets._figure_numbers import FigureNumbers
-from napari_implicitseg.widgets._preview import Preview
+from napari_implicitseg.widgets._drawing_layers import (
+    draw_outlines,
+    outlines_layer,
+    scribbles_layer,
+)
 from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest, Outcome
 from napari_implicitseg.widgets._scribble_inputs import (
-    WATCHED_VOXELS,
     Inputs,
-    brush_size_for,
     build_request,
     highest_label,
     region_shown,
 )
-from napari_implicitseg.widgets._session import Session
+from napari_implicitseg.widgets._scribble_watch import ScribbleWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Layer
-    from numpy.typing import NDArray
+    from napari.layers import Image, Labels, Shapes
 
     from napari_implicitseg.widgets._accept import Accepted
     from napari_implicitseg.widgets._layers import Region
@@ -43,10 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScribbleSession"]
 
-_SHAPE_ACTIONS = ("added", "removed", "changed")
 
-
-class ScribbleSession(Session["Outcome"]):
+class ScribbleSession(ScribbleWatch):
     """Turns strokes into masks in one viewer.
 
     Parameters
@@ -69,18 +63,11 @@ class ScribbleSession(Session["Outcome"]):
     ) -> None:
         super().__init__(viewer, submit, cancel, postpone)
         self.live = True
-        self.inputs = Inputs()
-        self._version = 0
-        self._is_due = False
         self._fitted_version = -1
         self._accept_next = False
-        self.preview = Preview(viewer)
-        self._asked: dict[Index, NDArray[Any]] = {}
         # Fits asked for whose outcome has not come: moving to another slice must not lose one.
         self._owed: dict[Index, FitRequest] = {}
         self._asked_version = -1
-        self._history = (0, 0)
-        self._numbers = FigureNumbers()
 
     # What the user has chosen -------------------------------------------------
 
@@ -107,15 +94,7 @@ class ScribbleSession(Session["Outcome"]):
             If no image is chosen.
         """
         image = self._need_image()
-        level = _layers.level_shown(image)
-        shape = _layers.level_shapes(image)[level]
-        layer = Labels(
-            np.zeros(shape, np.uint16),
-            name=f"{image.name} scribbles",
-            opacity=0.9,
-            **_layers.like(image, level),
-        )
-        layer.brush_size = brush_size_for(shape)
+        layer = scribbles_layer(image)
         if self.inputs.scribbles is not None:
             self.inputs.scribbles.visible = False  # Its strokes do not count any more.
         self.viewer.add_layer(layer)
@@ -127,16 +106,48 @@ class ScribbleSession(Session["Outcome"]):
         self.tell()
         return layer
 
+    def new_outlines(self) -> Shapes:
+        """Return a Shapes layer to draw sloppy outlines in, a new one if there is none.
+
+        Raises
+        ------
+        InputError
+            If no image is chosen.
+        """
+        return outlines_layer(self.viewer, self._need_image())
+
+    @property
+    def suits_outlines(self) -> bool:
+        """Whether there are scribbles that outlines may go with: strokes in objects are none."""
+        scribbles = self.inputs.scribbles
+        if scribbles is None or self.inputs.has_outlines:
+            return scribbles is not None
+        return self._highest(scribbles) <= BACKGROUND
+
     def next_label(self) -> None:
-        """Select the first label no stroke has yet, and the brush."""
+        """Select the first label no stroke has yet, and the brush; or the lasso."""
         layer = self.inputs.scribbles
         if layer is None:
             raise InputError('There is no layer to paint on. Press "New scribbles" first.')
-        highest = max(highest_label(layer, self.preview.outcomes), self._numbers.highest)
+        if self.inputs.has_outlines and self.inputs.shapes is not None:
+            draw_outlines(self.viewer, self.inputs.shapes)
+            self.tell()
+            return
         self.viewer.layers.selection.active = layer
         layer.mode = "paint"
-        layer.selected_label = max(highest, BACKGROUND) + 1
+        layer.selected_label = self.next_id
         self.tell()
+
+    @property
+    def next_id(self) -> int:
+        """The first id that neither a stroke nor a figure has."""
+        scribbles = self.inputs.scribbles
+        highest = self._highest(scribbles) if scribbles is not None else BACKGROUND
+        return max(highest, BACKGROUND) + 1
+
+    def _highest(self, scribbles: Labels) -> int:
+        """Return the largest id of a stroke or a figure."""
+        return max(highest_label(scribbles, self.preview.outcomes), self._numbers.highest)
 
     # Fitting ------------------------------------------------------------------
 
@@ -155,11 +166,6 @@ class ScribbleSession(Session["Outcome"]):
         """Whether strokes or inputs have changed since the last fit."""
         return self._fitted_version != self._version
 
-    def look(self) -> None:
-        """Take up what was painted, unless something has read it since."""
-        if self._is_due:
-            self.strokes_changed()
-
     def fit(self, region: Region | None = None) -> None:
         """Ask for a fit of the strokes as they are now, by default of the region shown."""
         self._is_due = False
@@ -176,9 +182,10 @@ class ScribbleSession(Session["Outcome"]):
         if request is None:
             self.tell()
             return
+        # Until the outcome is there, what is shown may be one on the way: not to be accepted.
+        self._fitted_version = -1
         self._asked_version = request.version
-        if isinstance(request.labels, np.ndarray):
-            self._asked[request.region.index] = request.labels
+        self._asked.remember(request)
         self._owed[request.region.index] = request
         self._submit(request.run)
 
@@ -187,12 +194,7 @@ class ScribbleSession(Session["Outcome"]):
         if not self._is_current(outcome.request):
             return
         del self._owed[outcome.request.region.index]
-        image, scribbles = self.inputs.image, self.inputs.scribbles
-        if image is not None and scribbles is not None:
-            self.preview.show(outcome, image, scribbles)
-            shown = region_shown(self.viewer, scribbles, self.inputs.scope)
-            if outcome.request.region.index == shown.index:
-                self.shown.emit(outcome)
+        self._show(outcome)
         if self._owed:
             self._submit(next(iter(self._owed.values())).run)
             return
@@ -202,16 +204,31 @@ class ScribbleSession(Session["Outcome"]):
         else:
             self.tell()
 
+    def receive_early(self, outcome: Outcome) -> None:
+        """Show what a fit has come to on its way; called in the main thread."""
+        if self._is_current(outcome.request):
+            self._show(outcome)
+
+    def _show(self, outcome: Outcome) -> None:
+        """Show an outcome in the preview, and in words if its region is shown."""
+        image, scribbles = self.inputs.image, self.inputs.scribbles
+        if image is None or scribbles is None:
+            return
+        show = self.preview.show if outcome.is_final else self.preview.show_early
+        show(outcome, image, scribbles)
+        if outcome.request.region.index == self._index_shown(scribbles):
+            self.shown.emit(outcome)
+
+    def _index_shown(self, scribbles: Labels) -> Index:
+        """Return where the region shown is."""
+        return region_shown(self.viewer, scribbles, self.inputs.scope).index
+
     def _fit_changed_elsewhere(self) -> int:
         """Ask for fits of the slices not shown whose strokes were undone; return how many."""
         scribbles = self.inputs.scribbles
-        stale = [
-            region
-            for region in self.preview.regions()
-            if scribbles is not None
-            and region.index in self._asked
-            and not np.array_equal(self._asked[region.index], region.take(scribbles.data))
-        ]
+        if scribbles is None:
+            return 0
+        stale = self._asked.stale(self.preview.regions(), scribbles)
         for region in stale:
             self.fit(region)
         return len(stale)
@@ -223,6 +240,10 @@ class ScribbleSession(Session["Outcome"]):
         self._accept_next = False
         self._asked_version = -1
         self._owed.clear()
+        self.preview.take_back_early()
+        scribbles = self.inputs.scribbles
+        if scribbles is not None:
+            self.shown.emit(self.preview.outcomes.get(self._index_shown(scribbles)))
 
     def accept(self) -> Accepted | None:
         """Write the objects shown to the results layer, after a fit if one is due.
@@ -281,7 +302,7 @@ class ScribbleSession(Session["Outcome"]):
         self._cancel()
         self._accept_next = False
         self._fitted_version = self._asked_version = -1
-        self._asked.clear()
+        self._asked.forget()
         self._owed.clear()
         self.preview.drop()
         self.shown.emit(None)
@@ -292,10 +313,10 @@ class ScribbleSession(Session["Outcome"]):
         painted: tuple[int, ...] = ()
         accepted = False
         if scribbles is not None:
-            region = region_shown(self.viewer, scribbles, self.inputs.scope)
-            outcome = self.preview.outcomes.get(region.index)
+            index = self._index_shown(scribbles)
+            outcome = self.preview.outcomes.get(index)
             painted = outcome.painted if outcome is not None else painted
-            accepted = self.preview.is_accepted(region.index)
+            accepted = self.preview.is_accepted(index)
         waits = self.is_behind and not self.live
         self.told.emit(advise(self.inputs, painted, waits=waits, accepted=accepted))
 
@@ -314,74 +335,3 @@ class ScribbleSession(Session["Outcome"]):
         i = self.inputs
         there = all(x is not None and x in self.viewer.layers for x in (i.image, i.scribbles))
         return there and self._owed.get(request.region.index) is request
-
-    # Watching the layers ------------------------------------------------------
-
-    def _watch(self) -> None:
-        for layer, name, callback in self._connections():
-            getattr(layer.events, name).connect(callback)
-
-    def _unwatch(self) -> None:
-        for layer, name, callback in self._connections():
-            getattr(layer.events, name).disconnect(callback)
-
-    def _connections(self) -> list[tuple[Layer, str, Callable[[Any], None]]]:
-        inputs = self.inputs
-        found: list[tuple[Any, str, Callable[[Any], None]]] = []
-        if inputs.scribbles is not None:
-            found += [
-                (inputs.scribbles, "paint", self._on_paint),
-                (inputs.scribbles, "set_data", self._on_refresh),
-                (inputs.scribbles, "selected_label", self.tell),
-                (inputs.scribbles, "scale", self.strokes_changed),
-            ]
-        if inputs.shapes is not None:
-            found += [
-                (inputs.shapes, "data", self._on_shapes),
-                (inputs.shapes, "features", self.strokes_changed),
-                (inputs.shapes, "edge_width", self.strokes_changed),
-            ]
-        if inputs.image is not None:
-            found.append((inputs.image, "data", self._on_image))
-        if isinstance(inputs.evidence, Image):
-            found.append((inputs.evidence, "data", self._on_image))
-        return found
-
-    def _on_paint(self, event: object) -> None:
-        # Polygons and fills are told of before they are written.
-        self._version += 1
-        self._is_due = True
-        self._postpone()
-
-    def _on_image(self, event: object) -> None:
-        self.drop_preview()
-        self.strokes_changed()
-
-    def _on_shapes(self, event: Any) -> None:
-        action = str(getattr(event, "action", ""))
-        if action == "removed":
-            self._numbers.take_back(event.data_indices)
-        if action in _SHAPE_ACTIONS:
-            self.strokes_changed()
-
-    def _on_refresh(self, event: object) -> None:
-        """Notice undo, redo and writing to the array: napari only says 'redrawn'."""
-        scribbles = self.inputs.scribbles
-        if scribbles is None:
-            return
-        preview = self.preview.layer
-        if preview is not None and preview.data.shape != scribbles.data.shape:
-            self.drop_preview()  # Its boxes speak of an array of another shape.
-        region = region_shown(self.viewer, scribbles, self.inputs.scope)
-        now = region.take(scribbles.data)
-        if isinstance(now, np.ndarray) and now.size <= WATCHED_VOXELS:
-            seen = self._asked.get(region.index)
-            changed = now.any() if seen is None else not np.array_equal(seen, now)
-        else:
-            # Too large to compare while the user scrolls: the undo history tells as much.
-            history = (len(scribbles._undo_history), len(scribbles._redo_history))
-            changed, self._history = history != self._history, history
-        if changed:
-            self.strokes_changed()
-        else:
-            self.tell()
