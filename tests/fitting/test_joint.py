@@ -111,3 +111,28 @@ def test_a_network_as_the_model_of_a_convex_shape_is_fitted_jointly(scene):
     result = fit_scribbles(image, scribbles, coupling="joint", config=config)
     assert result.certificates[2].holds
     assert overlap(result.labels == 2, truth) > 0.8
+
+
+def test_to_the_network_other_objects_are_objects_and_to_the_shape_background(scene):
+    image, scribbles, truth = scene
+    both = np.concatenate([image, image[::-1]], axis=1)
+    strokes = np.concatenate([scribbles, np.where(scribbles == 2, 3, 0)[::-1]], axis=1)
+    strokes[:, 98:102] = 1
+    result = fit_scribbles(both, strokes, evidence="pixel", coupling="joint")
+    sequential = fit_scribbles(both, strokes, evidence="pixel")
+    expected = np.concatenate([2 * truth, 3 * truth[::-1]], axis=1)
+    for label in (2, 3):
+        joint = overlap(result.labels == label, expected == label)
+        assert joint > overlap(sequential.labels == label, expected == label) - 0.03
+        assert result.evidence[strokes == label].min() > 0.5
+
+
+def test_finer_cells_are_convolved_as_they_are_predicted():
+    """Objects in a large image are looked at more finely than the network began on."""
+    y, x = np.indices((420, 420))
+    truth = np.hypot(y - 200, x - 210) < 18
+    image = np.where(truth, 0.7, 0.3) + np.random.default_rng(0).normal(0, 0.1, truth.shape)
+    scribbles = np.zeros(truth.shape, np.uint8)
+    scribbles[198:202, 200:220], scribbles[150:153, 150:260] = 2, 1
+    result = fit_scribbles(image, scribbles, evidence="cnn", coupling="joint")
+    assert overlap(result.labels == 2, truth) > 0.8

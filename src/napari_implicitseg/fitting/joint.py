@@ -55,6 +55,8 @@ class _Field:
     Attributes
     ----------
     features : Tensor, shape (1, F, *S)
+    finer : float
+        How many times finer the cells are than those the network began on.
     coords : Tensor, shape (N, D)
         In the coordinates of the shape.
     odds : Tensor, shape (N,)
@@ -63,17 +65,19 @@ class _Field:
         Cells where network and shape have to agree.
     painted : Tensor of int64, shape (K,)
         Cells with strokes.
-    target, weight : Tensor, shape (K,)
-        Of these; object and background weigh one half each.
+    targets, weights : Tensor, shape (2, K)
+        Of these, for the network, to which all objects are objects, and for the shape,
+        to which the others are background; both sides weigh one half each.
     """
 
     features: Tensor
+    finer: float
     coords: Tensor
     odds: Tensor
     tied: Tensor
     painted: Tensor
-    target: Tensor
-    weight: Tensor
+    targets: Tensor
+    weights: Tensor
 
     @classmethod
     def of(cls, item: Fitted, frame: Whitening, lesson: Lesson) -> _Field:
@@ -82,19 +86,22 @@ class _Field:
         cells = np.arange(lesson.odds.size)
         # What its strokes do not reach is another object of its kind, or none: nobody knows.
         counts = lesson.counts.ravel() & (problem.cells.weight > 0)
-        masks = lesson.is_object.ravel(), lesson.is_background.ravel()
+        masks = lesson.is_object, lesson.is_other, lesson.is_background
         painted = np.concatenate([np.flatnonzero(mask) for mask in masks])
-        target = np.repeat([1.0, 0.0], [mask.sum() for mask in masks])
-        share = [0.5 / max(mask.sum(), 1) for mask in masks]
+        counted = [int(mask.sum()) for mask in masks]
+        targets = np.stack([np.repeat(t, counted) for t in ((1.0, 1.0, 0.0), (1.0, 0.0, 0.0))])
+        count = targets.sum(axis=1, keepdims=True)
+        weights = np.where(targets > 0, 0.5 / count, 0.5 / np.maximum(len(painted) - count, 1))
         coords = frame(problem.grid.cell_centres(problem.window, cells))
         return cls(
             torch.from_numpy(lesson.features)[None],
+            lesson.finer,
             torch.from_numpy(coords).float(),
             torch.from_numpy(lesson.odds).flatten(),
             torch.from_numpy(np.flatnonzero(counts)),
             torch.from_numpy(painted),
-            torch.from_numpy(target).float(),
-            torch.from_numpy(np.where(target > 0, *share)).float(),
+            torch.from_numpy(targets).float(),
+            torch.from_numpy(weights).float(),
         )
 
 
@@ -177,9 +184,11 @@ class JointDescent:
             count = len(field.painted)
             parts += [
                 functional.binary_cross_entropy_with_logits(
-                    each[:count], field.target, field.weight, reduction="sum"
+                    each[:count], target, weight, reduction="sum"
                 )
-                for each in (odds, shape)
+                for each, target, weight in zip(
+                    (odds, shape), field.targets, field.weights, strict=True
+                )
             ]
             if len(field.tied):
                 apart = torch.sigmoid(odds[count:]) - torch.sigmoid(shape[count:])
@@ -197,7 +206,7 @@ class JointDescent:
         """Log odds by the network at some cells."""
         if self._learner.is_local:
             return self._learner.odds(field.features.flatten(2)[:, :, at])[0]
-        return self._learner.odds(field.features).flatten()[at]
+        return self._learner.odds(field.features, field.finer).flatten()[at]
 
 
 def _started(

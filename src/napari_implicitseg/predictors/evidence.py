@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from scipy.special import expit
 
 from napari_implicitseg.config import FEATURES
 from napari_implicitseg.predictors.colours import StrokeColours
@@ -55,15 +56,19 @@ class Lesson:
         Log odds of object without the network, to be added to its own.
     counts : ndarray of bool, shape S
         Where no other object is nearer.
-    is_object, is_background : ndarray of bool, shape S
-        Cells with strokes.
+    is_object, is_other, is_background : ndarray of bool, shape S
+        Cells with strokes of the object, of other objects, of background.
+    finer : float
+        How many times finer the cells are than those the network began on.
     """
 
     features: NDArray[np.float32]
     odds: NDArray[np.float32]
     counts: BoolArray
     is_object: BoolArray
+    is_other: BoolArray
     is_background: BoolArray
+    finer: float
 
 
 class ObjectMaps(Protocol):
@@ -264,7 +269,7 @@ class Evidence:
         if self._corrected and self._networks is not None:
             odds = self._networks.log_odds(_CORRECTION, look)
             total += np.where(is_own(nearest, code), odds, -np.abs(odds))
-        return np.asarray(1 / (1 + np.exp(-total)), np.float32)
+        return np.asarray(expit(total), np.float32)
 
     def _by_source(
         self, name: str, code: int, look: Look, nearest: TwoNearest
@@ -282,8 +287,7 @@ class Evidence:
             own = self._maps.probability(self._ids[code - 1], look.patch.window)
             return own if self._maps.apart else in_territory(own, nearest, code)
         if self._networks is not None and name in KINDS:
-            learned = 1 / (1 + np.exp(-self._networks.log_odds(name, look)))
-            return in_territory(learned.astype(np.float32), nearest, code)
+            return in_territory(expit(self._networks.log_odds(name, look)), nearest, code)
         return nearest.evidence(code)
 
     @property
@@ -305,7 +309,9 @@ class Evidence:
             odds=odds,
             counts=is_own(nearest, code) & look.patch.valid,
             is_object=look.seeds == code,
-            is_background=(look.seeds >= BACKGROUND) & (look.seeds != code),
+            is_other=(look.seeds > BACKGROUND) & (look.seeds != code),
+            is_background=look.seeds == BACKGROUND,
+            finer=self._networks.finer(window),
         )
 
     def learned(self) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch.nn import functional
 
 from napari_implicitseg.descent_steps import Adam, torch_threads
@@ -154,7 +155,7 @@ class StrokeNetwork:
 
     def predict(self, features: NDArray[np.float32], *, finer: float = 1.0) -> NDArray[np.float32]:
         """Probability of object; see `log_odds`."""
-        return np.asarray(1 / (1 + np.exp(-self.log_odds(features, finer=finer))), np.float32)
+        return np.asarray(expit(self.log_odds(features, finer=finer)), np.float32)
 
     def log_odds(self, features: NDArray[np.float32], *, finer: float = 1.0) -> NDArray[np.float32]:
         """Log odds of object for features (C, *S), shape S, of cells so many times finer."""
@@ -162,7 +163,7 @@ class StrokeNetwork:
         if self.is_local:
             look = look.flatten(1)
         with torch_threads(look.numel() * self._kind.widths[0]), torch.no_grad():
-            odds = self.odds(look[None], max(1, round(finer)))
+            odds = self.odds(look[None], finer)
         return np.asarray(odds.numpy().reshape(features.shape[1:]), np.float32)
 
     def _examples(
@@ -211,8 +212,9 @@ class StrokeNetwork:
             self._weights[-1].zero_()
         return False
 
-    def odds(self, look: Tensor, apart: int = 1) -> Tensor:
-        """Log odds of object for features (1, C, *S), shape (1, *S); neighbours lie `apart`."""
+    def odds(self, look: Tensor, finer: float = 1.0) -> Tensor:
+        """Log odds of object for features (1, C, *S), shape (1, *S), of cells so much finer."""
+        apart = max(1, round(finer))
         convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[look.ndim - 3]
         hidden = look
         for i, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):

@@ -92,11 +92,14 @@ class StrokeNetworks:
         if kind not in self.networks:
             return np.zeros(window.shape, np.float32)
         if (kind, window) not in self._known:
-            finer = self._pitch / self._finest(window)
-            odds = self.networks[kind].log_odds(self.features(look), finer=finer)
+            odds = self.networks[kind].log_odds(self.features(look), finer=self.finer(window))
             odds[~look.patch.valid] = 0
             self._known[kind, window] = odds
         return self._known[kind, window]
+
+    def finer(self, window: Window) -> float:
+        """How many times finer a window's cells are than those of the first look."""
+        return self._pitch / self._finest(window)
 
     def forget(self) -> None:
         """Predict anew: the networks have learned more."""
@@ -105,7 +108,7 @@ class StrokeNetworks:
     def features(self, look: Look) -> NDArray[np.float32]:
         """Features of a look, on the scales of the first, (F, *S)."""
         window = look.patch.window
-        finer = self._pitch / self._finest(window)
+        finer = self.finer(window)
         made = self._describe(look.patch.channels, self._places(window), finer=finer)
         if look.embedded is None:
             return made

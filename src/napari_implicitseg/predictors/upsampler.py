@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.special import expit
 
 from napari_implicitseg.descent_steps import torch_threads
 from napari_implicitseg.errors import InputError
@@ -200,7 +201,7 @@ def _answers(
             check()
             part = drawn[begin : begin + _AT_ONCE]
             mask, odds = follow(lambda m: network(look, look.coarse(m))[1], part, _ROUNDS)
-            probability = 1 / (1 + np.exp(-odds))
+            probability = expit(odds)
             # What does not hang together with the outline is something else of that kind.
             probability = np.where(mask == (odds > 0), probability, 1 - probability)
             lost = ~mask.any(axis=(1, 2))
