@@ -169,7 +169,8 @@ def test_the_extra_all_brings_napari_with_all():
     extra = [text for _, text, marker in requirements() if re.search(r"extra == .all.", marker)]
     assert len(extra) == 1
     assert extra[0].startswith("napari[all]")
-    assert importlib.metadata.metadata("napari-implicitseg").get_all("Provides-Extra") == ["all"]
+    metadata = importlib.metadata.metadata("napari-implicitseg")
+    assert metadata.get_all("Provides-Extra") == ["all", "semantic"]
 
 
 def test_metadata_say_what_napari_hub_needs():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from napari_implicitseg import FitConfig, fit_scribbles
 from napari_implicitseg.errors import Cancelled
+from napari_implicitseg.features import Reader, Window
+from napari_implicitseg.predictors.evidence import Evidence
 from napari_implicitseg.predictors.networks import KINDS
+from napari_implicitseg.scribbles import read_scribbles
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +131,18 @@ def test_to_the_network_other_objects_are_objects_and_to_the_shape_background(sc
         assert result.evidence[strokes == label].min() > 0.5
 
 
-def test_finer_cells_are_convolved_as_they_are_predicted():
-    """Objects in a large image are looked at more finely than the network began on."""
-    y, x = np.indices((420, 420))
-    truth = np.hypot(y - 200, x - 210) < 18
-    image = np.where(truth, 0.7, 0.3) + np.random.default_rng(0).normal(0, 0.1, truth.shape)
-    scribbles = np.zeros(truth.shape, np.uint8)
-    scribbles[198:202, 200:220], scribbles[150:153, 150:260] = 2, 1
-    result = fit_scribbles(image, scribbles, evidence="cnn", coupling="joint")
-    assert overlap(result.labels == 2, truth) > 0.8
+def test_finer_cells_are_convolved_in_a_lesson_as_they_are_predicted(scene):
+    image, scribbles, _ = scene
+    large, strokes = (np.repeat(np.repeat(a, 4, axis=0), 4, axis=1) for a in (image, scribbles))
+    reader, samples = Reader(large, 2), read_scribbles(strokes, background=1)
+    evidence = Evidence(reader, samples, source="cnn", spacing=(1.0, 1.0), joint=True)
+    window = Window((100, 140), (240, 260), (1, 1))
+    lesson = evidence.lesson(2, window)
+    assert lesson.finer == 2
+    features = torch.from_numpy(lesson.features)[None]
+    odds = evidence.learner.odds(features, lesson.finer)[0].detach()
+    counts = torch.from_numpy(lesson.counts)
+    expected = torch.from_numpy(evidence.probability(2, window))
+    torch.testing.assert_close(
+        torch.sigmoid(odds).clamp(0.01, 0.99)[counts], expected[counts], atol=1e-4, rtol=1e-4
+    )
