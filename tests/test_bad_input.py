@@ -270,3 +270,21 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, scene, monkeypatch):
         result.save(tmp_path / "r")
     assert (tmp_path / "r").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"upsampler_scale": 8.0},
+        {"upsampler_scale": np.int64(8)},
+        {"upsampler_scale": np.array([4, 8])},
+        {"features": (["colour"],)},
+        {"features": ()},
+        {"features": "colour"},
+        {"schedule": None},
+        {"upsampler_steps": 0},
+    ],
+)
+def test_values_no_fit_can_work_with_are_refused(options):
+    with pytest.raises(InputError, match=f"{next(iter(options))} is "):
+        FitConfig(**options)

@@ -102,6 +102,24 @@ def test_options_without_effect_are_told(files: Path) -> None:
     assert "--teacher does nothing here" in printed
 
 
+def test_more_options_without_effect_are_told(files: Path) -> None:
+    scribble = ["scribble", "image.tif", "strokes.tif", "out.tif", "--overwrite"]
+    printed = run(*scribble, "--weights", "none.pth")
+    assert "--weights does nothing here: it is for --backbone" in printed
+    printed = run(*scribble, "--evidence", "histogram", "--embedding", "embedding.zarr")
+    assert "--embedding does nothing here" in printed
+    printed = run(*scribble, "--shape", "none", "--coupling", "joint")
+    assert "--coupling does nothing here" in printed
+    assert "name it labels:labels.tif" in run(*scribble, "--evidence", "labels.tif")
+    both = [*scribble, "--backbone", "resnet18", "--embedding", "embedding.zarr"]
+    assert "give one of them" in refused(*both)
+
+
+def test_an_output_that_cannot_be_is_told_first(files: Path) -> None:
+    (files / "taken").write_text("a file")
+    assert "taken" in refused("reproduce", "corruptions", "--output", "taken")
+
+
 def test_the_schedule_of_the_paper_is_for_two_shapes(files: Path) -> None:
     error = refused(
         *("scribble", "image.tif", "strokes.tif", "out.tif"),

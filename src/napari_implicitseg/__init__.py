@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_implicitseg.api import (
+        Cancelled,
         Certificate,
         FitConfig,
         FitReport,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Cancelled",
     "Certificate",
     "FitConfig",
     "FitReport",

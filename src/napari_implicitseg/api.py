@@ -95,13 +95,13 @@ def fit_scribbles(
         - "auto": colour and distance (and with an `embedding` a network, too), weighed
           by how well each predicts strokes left out.
 
-        An array of the image's spatial shape is a layer of its own: fractions are
-        the probability of object, 0 to 1, integers and booleans labels, of which an
-        object takes the one most of its strokes lie on.
+        An array of the image's spatial shape is a layer of its own: fractions and
+        booleans are the probability of object, 0 to 1; integers are labels, of which
+        an object takes those that a tenth or more of its strokes lie on.
     coupling : {"sequential", "joint"}
         Evidence first, then the shape; or a network and the shape together, each
         learning from the strokes and from the other. The network is that of the
-        evidence, or one that corrects it.
+        evidence, or one that corrects it; layers and outlines are taken as they are.
     background : int
         Label of background strokes.
     spacing : sequence of float, optional

@@ -108,7 +108,7 @@ class FitConfig:
         """Refuse values no fit can work with."""
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
-            if value not in choices:
+            if type(value) is not type(choices[0]) or value not in choices:
                 listed = " or ".join(map(repr, choices))
                 raise InputError(f"{name} is {value!r}; use {listed}.")
         for name in ("per_slice", "teacher"):
@@ -130,7 +130,8 @@ class FitConfig:
     def _check_features(self) -> None:
         """Refuse features that are not known, and none at all."""
         features = self.features
-        if not isinstance(features, tuple) or not features or set(features) - set(FEATURES):
+        known = isinstance(features, tuple) and all(f in FEATURES for f in features)
+        if not known or not features:
             listed = ", ".join(map(repr, FEATURES))
             raise InputError(f"features is {features!r}; use a tuple of some of {listed}.")
 

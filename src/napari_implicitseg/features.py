@@ -252,6 +252,7 @@ class Reader:
         self.lazy = not isinstance(image, np.ndarray)
         self.ignored = 0
         self.embedding: Reader | None = None
+        self._bound = 2 * _WILD
         self._counted = False
         self._is_probability = False
         self._shift: FloatArray | None = None
@@ -270,6 +271,7 @@ class Reader:
         """Reader of features of every voxel, (E, *S): they are taken as they are."""
         reader = cls(embedding, 0)
         reader._shift, reader._scale = np.zeros(embedding.shape[0]), np.ones(embedding.shape[0])
+        reader._bound = float(np.finfo(np.float32).max)
         return reader
 
     def at_slice(self, index: int) -> Reader:
@@ -279,6 +281,7 @@ class Reader:
         data = self._image[(slice(None),) * axis + (index,)]
         out = Reader(data, channel - 1 if channel is not None and channel > axis else channel)
         out._shift, out._scale = self._shift, self._scale
+        out._is_probability, out._bound = self._is_probability, self._bound
         out.embedding = None if self.embedding is None else self.embedding.at_slice(index)
         return out
 
@@ -336,7 +339,7 @@ class Reader:
             _check_probability(channels[:, valid])
         extra = (slice(None), *(None,) * valid.ndim)
         channels = np.clip(
-            (channels - self._shift[extra]) * self._scale[extra], -2 * _WILD, 2 * _WILD
+            (channels - self._shift[extra]) * self._scale[extra], -self._bound, self._bound
         )
         if not valid.all():
             channels[:, ~valid] = 0

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from napari_implicitseg.reproduction.cases import Case
+
 from .helpers import disc
 
 
 @pytest.fixture
-def case(load, scene):
+def case(scene):
     """The scene with a second object, as the peers get it."""
     pytest.importorskip("cv2", reason="the peers need the dependency group bench")
-    return load("data").Case(
-        name="scene", image=scene.image, scribbles=scene.scribbles, truth=scene.truth * 2
-    )
+    return Case(name="scene", image=scene.image, scribbles=scene.scribbles, truth=scene.truth * 2)
 
 
 # The walker is run as fast as it goes, which costs it some precision.

@@ -83,6 +83,7 @@ def test_tables_of_repair(peers, load):
     assert sum(line.startswith(("- reached", "- MISSED")) for line in lines) == 7
 
 
+@pytest.mark.slow
 def test_tables_of_evidence(peers, load, data_dir, monkeypatch):
     evidence = load("evidence")
     monkeypatch.setattr(evidence, "NAMES", ("btcv",))

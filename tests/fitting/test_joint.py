@@ -52,7 +52,7 @@ def test_any_evidence_learns_with_the_shape(scene, evidence):
     losses = result.history["loss/joint"]
     assert len(losses) == 120
     assert np.mean(losses[-20:]) < np.mean(losses[:20])
-    assert list(result.networks) == [evidence if evidence in KINDS else "pixel"]
+    assert list(result.networks) == [evidence if evidence in KINDS else "correction"]
 
 
 def test_the_network_of_other_evidence_says_nothing_at_first(scene):
@@ -146,3 +146,32 @@ def test_finer_cells_are_convolved_in_a_lesson_as_they_are_predicted(scene):
     torch.testing.assert_close(
         torch.sigmoid(odds).clamp(0.01, 0.99)[counts], expected[counts], atol=1e-4, rtol=1e-4
     )
+
+
+def test_the_same_strokes_give_the_same_joint_fit_however_often(scene):
+    image, scribbles, _ = scene
+    result = fit_scribbles(image, scribbles, coupling="joint")
+    for _ in range(3):
+        again = fit_scribbles(image, scribbles, coupling="joint", warm_start=result)
+        assert overlap(again.labels == 2, result.labels == 2) > 0.97
+        result = again
+
+
+def test_a_network_that_corrects_is_none_that_predicts(scene):
+    image, scribbles, _ = scene
+    joint = fit_scribbles(image, scribbles, coupling="joint")
+    warm = fit_scribbles(image, scribbles, evidence="pixel", warm_start=joint)
+    assert len(warm.history["loss/pixel"]) == KINDS["pixel"].steps
+    alone = fit_scribbles(image, scribbles, shape="none", coupling="joint")
+    assert alone.networks == {}
+
+
+def test_layers_and_outlines_are_taken_as_they_are(scene):
+    image, scribbles, truth = scene
+    for evidence in (truth.astype(float), truth.astype(int) + 5):
+        joint, alone = (
+            fit_scribbles(image, scribbles, evidence=evidence, coupling=coupling)
+            for coupling in ("joint", "sequential")
+        )
+        np.testing.assert_array_equal(joint.labels, alone.labels)
+        assert "loss/joint" not in joint.history

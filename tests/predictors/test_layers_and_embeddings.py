@@ -121,3 +121,37 @@ def test_an_embedding_of_another_shape_is_refused(hidden):
         fit_scribbles(image, scribbles, embedding=np.moveaxis(embedding, 0, -1))
     with pytest.raises(InputError, match="features first"):
         fit_scribbles(image, scribbles, embedding=embedding[0])
+
+
+def test_a_stroke_that_slips_over_a_border_does_not_take_what_lies_beyond(cells):
+    image, labels, scribbles = cells
+    scribbles[scribbles == 3] = 0
+    scribbles[30, 20:41] = 2
+    result = fit_scribbles(image, scribbles, evidence=labels, shape="connected")
+    assert not (result.labels[:, 48:] == 2).any()
+
+
+def test_probability_maps_are_checked_slice_by_slice(cells):
+    image, _, scribbles = cells
+    stack, strokes = np.stack([image] * 2), np.stack([scribbles] * 2)
+    with pytest.raises(InputError, match="Divide it by"):
+        fit_scribbles(stack, strokes, evidence=90 * stack, config=FitConfig(per_slice=True))
+
+
+@pytest.mark.parametrize("add", [100.0, 1e5])
+def test_only_how_an_embedding_varies_counts(hidden, add):
+    image, embedding, scribbles, _ = hidden
+    one, other = (
+        fit_scribbles(image, scribbles, evidence="pixel", embedding=e)
+        for e in (embedding, embedding + np.float32(add))
+    )
+    assert (one.labels != other.labels).mean() < 0.02
+
+
+def test_an_embedding_that_says_nothing_changes_nothing(hidden):
+    image, embedding, scribbles, _ = hidden
+    constant = np.full_like(embedding[:1], 3)
+    result = fit_scribbles(image, scribbles, evidence="histogram", embedding=constant)
+    alone = fit_scribbles(image, scribbles, evidence="histogram")
+    np.testing.assert_array_equal(result.labels, alone.labels)
+    assert fit_scribbles(image, scribbles, evidence="pixel", embedding=constant).labels.any()

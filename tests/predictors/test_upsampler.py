@@ -11,6 +11,7 @@ from skimage.draw import polygon2mask
 
 from napari_implicitseg import FitConfig, FitResult, fit_scribbles
 from napari_implicitseg.errors import Cancelled, InputError
+from napari_implicitseg.features import Reader
 from napari_implicitseg.predictors.outline_looks import OutlineLook
 from napari_implicitseg.predictors.outline_networks import EncoderDecoder, TransposedConvolutions
 from napari_implicitseg.predictors.outline_training import (
@@ -19,6 +20,8 @@ from napari_implicitseg.predictors.outline_training import (
     sloppy,
     train,
 )
+from napari_implicitseg.predictors.upsampler import Outlines
+from napari_implicitseg.scribbles import read_scribbles
 
 SIZE = 96
 QUICK = FitConfig(upsampler_steps=4)
@@ -230,3 +233,45 @@ def test_training_can_be_cancelled(cell):
 
     with pytest.raises(Cancelled):
         fit_scribbles(image, 2 * truth.astype(int), evidence="upsampler", progress=stop)
+
+
+def disc(shape, row, column, radius):
+    y, x = np.indices(shape)
+    return np.hypot(y - row, x - column) < radius
+
+
+def test_an_object_outlined_in_two_parts_stays_two_objects(cell):
+    image, truth = cell
+    drawn = 2 * truth.astype(int)
+    drawn[truth & (np.indices(truth.shape)[1] > 40)] = 3
+    for shape in ("connected", "convex", "none"):
+        result = fit_scribbles(image, drawn, shape=shape, evidence="upsampler", config=QUICK)
+        for label in (2, 3):
+            assert overlap(result.labels == label, drawn == label) > 0.6
+        assert not result.report.unsatisfied
+
+
+@pytest.mark.parametrize("shape", ["connected", "none"])
+def test_background_painted_in_an_outline_is_background(cell, shape):
+    image, truth = cell
+    drawn = 2 * disc(truth.shape, 44, 40, 23).astype(int)
+    drawn[30:58, 48:60] = 1
+    result = fit_scribbles(image, drawn, shape=shape, evidence="upsampler", config=QUICK)
+    assert not (result.labels[drawn == 1] == 2).any()
+    assert (result.labels == 2).sum() > 400
+    assert not result.report.unsatisfied
+
+
+def test_no_voxel_is_a_stroke_of_two_objects(cell):
+    image, truth = cell
+    drawn = np.zeros(truth.shape, int)
+    drawn[disc(truth.shape, 44, 40, 22)], drawn[disc(truth.shape, 44, 40, 9)] = 2, 3
+    outlines = Outlines(
+        Reader(image, None),
+        read_scribbles(drawn, background=1),
+        spacing=(1.0, 1.0),
+        config=QUICK,
+    )
+    cores = outlines.cores
+    assert set(cores.ids.tolist()) == {2, 3}
+    assert len(np.unique(cores.coords, axis=0)) == len(cores.coords)

@@ -47,3 +47,16 @@ def test_a_missing_set_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("IMPLICITSEG_DATA", str(tmp_path))
     with pytest.raises(FileError, match=r"Cannot read '.*btcv.npz'"):
         cases.organs()
+
+
+def test_an_empty_or_damaged_folder_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("IMPLICITSEG_DATA", str(tmp_path))
+    with pytest.raises(FileError, match="holds nothing of the set 'white blood cells"):
+        cases.SETS["wbc"].cases()
+    (tmp_path / "cells" / "wbc").mkdir(parents=True)
+    (tmp_path / "cells" / "wbc" / "001.bmp").write_bytes(b"BM")
+    with pytest.raises(FileError, match="cannot be read from"):
+        cases.SETS["wbc"].cases()
+    (tmp_path / "cells" / "wbc" / "001_mask.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(FileError, match="cannot be read from"):
+        cases.SETS["wbc"].cases()

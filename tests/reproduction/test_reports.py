@@ -107,6 +107,7 @@ def test_single_image_scores_outlines_and_answers(data_dir, monkeypatch):
     assert set(report.plots) == {"single-image-training", "single-image-outlines"}
 
 
+@pytest.mark.slow
 def test_path_connectedness_puts_four_methods_beside_the_paper(data_dir, monkeypatch):
     quick = partial(fit_published, epochs=2)
     monkeypatch.setattr(published_fits, "fit_published", quick)

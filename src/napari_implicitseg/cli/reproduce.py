@@ -6,6 +6,7 @@ import json
 import os
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,7 +68,7 @@ def reproduce(
             if not data.is_dir():
                 raise FileError(f"--data is '{data}', which is no folder. Name the images' folder.")
             os.environ["IMPLICITSEG_DATA"] = str(data)
-        output.mkdir(parents=True, exist_ok=True)
+        _check_output(output)
         with progress_bar() as progress:
             report = _measured(name, limit, seed, progress, backbone, weights)
         paths = report.write(output)
@@ -76,6 +77,18 @@ def reproduce(
             return
         print(report.markdown())
         print("Written: " + ", ".join(map(str, paths)))
+
+
+def _check_output(folder: Path) -> None:
+    """See that the folder can be written before minutes are spent."""
+    from napari_implicitseg.volumes.atomic import explain
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise explain(error, folder, "write") from error
 
 
 def _measured(

@@ -12,7 +12,7 @@ import typer
 from napari_implicitseg.cli import _options as options
 from napari_implicitseg.cli._outputs import Outputs
 from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
-from napari_implicitseg.config import EVIDENCE
+from napari_implicitseg.config import EVIDENCE, NETWORKS
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["scribble"]
 
 _LABELS = "labels:"
+# A probability map without a voxel over this is something else.
+_FAINT = 0.05
 # Strokes leave most of an image unlabelled; grey levels do not.
 _MOST_PAINTED = 0.8
 _MANY_LABELS = 16
@@ -124,6 +126,10 @@ def scribble(
             steps=steps,
             per_slice=per_slice,
         )
+        if backbone is not None and embedding is not None:
+            raise InputError(
+                f"--embedding is '{embedding}' and --backbone is {backbone}; give one of them."
+            )
         job = _Job(
             image=image,
             scribbles=scribbles,
@@ -145,6 +151,13 @@ def scribble(
             evidence == "upsampler",
             "--evidence upsampler",
         )
+        named = _needs_networks(evidence, coupling)
+        for names, used, needed in (
+            (("weights",), backbone is not None, "--backbone"),
+            (("embedding", "backbone"), named, "networks: auto, pixel, cnn, teacher or joint fits"),
+            (("coupling",), shape is not options.ScribbleShape.NONE, "shapes"),
+        ):
+            warnings += options.unused(context, names, used, needed)
         warnings += options.unused(
             context, ("teacher",), schedule is not options.Schedule.DEFAULT, "--schedule"
         )
@@ -184,6 +197,11 @@ class LabelsPath:
     """Path of a label image that is evidence."""
 
     path: Path
+
+
+def _needs_networks(evidence: str, coupling: options.Coupling) -> bool:
+    """Whether a network sees the features of an embedding."""
+    return coupling is options.Coupling.JOINT or evidence in ("auto", *NETWORKS)
 
 
 def _evidence_named(text: str) -> str | Path | LabelsPath:
@@ -299,6 +317,11 @@ def _read_evidence(job: _Job, shape: tuple[int, ...], level: int, time: TimeChoi
         data = read_matching(partial(read_labels, path, name="evidence"), level, time).data
     else:
         data = read_matching(partial(read_probability, path), level, time)
+        if data.max(initial=0) < _FAINT:
+            warn(
+                f"No voxel of '{path}' is over {data.max(initial=0):.2g}, as a probability. If it "
+                f"holds labels, name it {_LABELS}{path}."
+            )
     if tuple(data.shape) != shape:
         raise FileError(
             f"Evidence '{path}' has shape {tuple(data.shape)} but the scribbles have "

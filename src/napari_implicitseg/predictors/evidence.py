@@ -165,8 +165,10 @@ class Evidence:
                 has_background=bool(samples.is_background.any()),
             )
         kinds = [name for name in sources if name in KINDS]
-        # What is no network is corrected by one.
+        # What is no network is corrected by one; layers and outlines are taken as they are.
+        joint = joint and source not in ("given", "labels", "upsampler")
         self._corrected = joint and not kinds
+        self._has_learned = not self._corrected
         self._networks: StrokeNetworks | None = None
         if joint or kinds:
             self._networks = StrokeNetworks(
@@ -176,7 +178,8 @@ class Evidence:
                 sizes=reader.shape,
                 spacing=spacing,
                 seed=seed,
-                states=networks or {},
+                # The same strokes have to give the same joint fit, however often.
+                states={} if joint else networks or {},
                 silent=self._corrected,
                 check=check,
             )
@@ -316,6 +319,7 @@ class Evidence:
 
     def learned(self) -> None:
         """Look again: the learner has learned."""
+        self._has_learned = True
         if self._networks is not None:
             self._networks.forget()
 
@@ -323,7 +327,9 @@ class Evidence:
     def networks(self) -> dict[str, Mapping[str, NDArray[np.float32]]]:
         """Weights of the networks trained, by kind."""
         found: dict[str, Mapping[str, NDArray[np.float32]]] = {
-            kind: network.state for kind, network in self._trained.items()
+            self._saved_as(kind): network.state
+            for kind, network in self._trained.items()
+            if self._has_learned
         }
         if self._maps is not None and self._maps.state:
             found[self._source] = self._maps.state
@@ -332,10 +338,14 @@ class Evidence:
     @property
     def losses(self) -> dict[str, list[float]]:
         """Losses of the networks trained, by kind."""
-        found = {kind: network.losses for kind, network in self._trained.items()}
+        found = {kind: network.losses for kind, network in self._trained.items() if network.losses}
         if self._maps is None or not self._maps.state:
             return found
         return found | {self._source: self._maps.losses}
+
+    def _saved_as(self, kind: str) -> str:
+        """Name of a network in a result: one that corrects is not one that predicts."""
+        return "correction" if self._corrected else kind
 
     @property
     def _trained(self) -> dict[str, StrokeNetwork]:

@@ -26,7 +26,8 @@ __all__ = ["LabelLayer"]
 # How likely a label is that no stroke lies on, and the bounds of what strokes can say.
 _UNSEEN = 0.1
 _LEAST, _MOST = 0.03, 0.97
-_DOUBT = 0.02
+# Strokes that slip over a border do not take what lies beyond: this share of them counts nothing.
+_DOUBT = 0.1
 # Strokes lie on few labels, and on many grey levels.
 _MOST_LABELS, _MOST_SHARE = 16, 0.08
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StrokeNetworks"]
 
+_WILD = 8.0
+_ROUNDING = 1e-6
+
 
 class StrokeNetworks:
     """Networks by kind, trained on the first look at an image.
@@ -68,9 +71,7 @@ class StrokeNetworks:
         self._sides = [n * s for n, s in zip(sizes, spacing, strict=True)]
         self._pitch = self._finest(look.patch.window)
         self._describe = Describer(look.patch.channels, self._places(look.patch.window), features)
-        # Only the first component has to be of deviation 1: the others are as much less important.
-        spread = 1.0 if look.embedded is None else float(look.embedded.std(axis=(-1, -2)).max())
-        self._embedded_spread = np.float32(max(spread, 1e-6))
+        self._set_embedded_scale(look)
         self._known: dict[tuple[str, Window], NDArray[np.float32]] = {}
         described = self.features(look)
         valid = look.patch.valid
@@ -112,7 +113,20 @@ class StrokeNetworks:
         made = self._describe(look.patch.channels, self._places(window), finer=finer)
         if look.embedded is None:
             return made
-        return np.concatenate([made, look.embedded / self._embedded_spread])
+        centred = (look.embedded - self._embedded_mean) * self._embedded_scale
+        return np.concatenate([made, np.clip(centred, -_WILD, _WILD)]).astype(np.float32)
+
+    def _set_embedded_scale(self, look: Look) -> None:
+        """Learn mean and largest deviation: what varies less than the main feature counts less."""
+        self._embedded_mean, self._embedded_scale = np.zeros(1), 0.0
+        if look.embedded is None:
+            return
+        axes = tuple(range(1, look.embedded.ndim))
+        values = look.embedded.astype(np.float64)
+        self._embedded_mean = values.mean(axis=axes, keepdims=True)
+        spread = float(values.std(axis=axes).max())
+        if spread > _ROUNDING * float(np.abs(values).max()):
+            self._embedded_scale = 1 / spread
 
     def _finest(self, window: Window) -> float:
         """Smallest side of a window's cells."""

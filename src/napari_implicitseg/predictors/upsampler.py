@@ -46,6 +46,8 @@ _ROUNDS = 3
 _AT_ONCE = 8
 # Share of the deepest pixels of a mask that are taken for strokes.
 _CORE = 0.6
+# Probability of what was drawn, where the network has no say.
+_CERTAIN = 0.97
 
 
 class Outlines:
@@ -74,7 +76,7 @@ class Outlines:
         Loss of every training step.
     """
 
-    apart = False
+    apart = True
     state: Mapping[str, NDArray[np.float32]]
 
     def __init__(
@@ -102,6 +104,7 @@ class Outlines:
         self.state = {k: v.detach().numpy().copy() for k, v in network.state_dict().items()}
         drawn = np.stack([self._drawn(label, look.shape) for label in self._ids])
         self._masks, self._maps = _answers(network, look, drawn, check)
+        self._share_out(drawn)
 
     def probability(self, label: int, window: Window) -> NDArray[np.float32]:
         """Probability of an object over a window, shape window.shape."""
@@ -121,19 +124,38 @@ class Outlines:
         """Strokes well inside what was found, and those of the background: for a fit."""
         background = self._samples.is_background
         coords, ids = [self._samples.coords[background]], [self._samples.ids[background]]
-        likeliest = self._maps.argmax(axis=0)
         for row, label in enumerate(self._ids):
-            found = self._core(self._masks[row] & (likeliest == row), row)
+            found = self._core(self._masks[row])
             coords.append(found)
             ids.append(np.full(len(found), label, np.int64))
         every = np.concatenate(coords)
         order = np.argsort(every[:, 0], kind="stable")
         return replace(self._samples, coords=every[order], ids=np.concatenate(ids)[order])
 
-    def _core(self, mask: BoolArray, row: int) -> NDArray[np.int64]:
+    def _share_out(self, drawn: BoolArray) -> None:
+        """Give each cell to one object at most: where several are, to who drew it, or the likelier.
+
+        Painted background is nobody's.
+        """
+        owner = (self._maps + drawn).argmax(axis=0)
+        free = np.ones(drawn.shape[1:], bool)
+        inside = self._samples.inside(self.window.start, self.window.stop)
+        painted = inside[self._samples.is_background[inside]]
+        free[tuple(self.window.cells(self._samples.coords[painted]).T)] = False
+        for row, (mask, values) in enumerate(zip(self._masks, self._maps, strict=True)):
+            own = (owner == row) & free
+            # Who is left with nothing keeps what nobody else has drawn, or all of the outline.
+            if not (mask & own).any():
+                alone = drawn[row] & free & (drawn.sum(axis=0) == 1)
+                own = alone if alone.any() else drawn[row]
+                mask[:] = own
+                values[own] = _CERTAIN
+            mask &= own
+            np.copyto(values, np.minimum(values, 1 - values), where=~own)
+            values[~free] = 1 - _CERTAIN
+
+    def _core(self, mask: BoolArray) -> NDArray[np.int64]:
         """Voxels in the middle of the deepest cells of a mask, (N, 2)."""
-        if not mask.any():
-            mask = self._masks[row]
         depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
         rows, columns = self.window.shape
         cells = np.argwhere(depth[:rows, :columns] >= _CORE * depth[:rows, :columns].max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["SETS", "Case", "CaseSet", "data_folder", "seeded"]
 
 _MOST_OBJECTS = 8
+# What files that are missing or damaged raise.
+_DAMAGED = (OSError, ValueError, KeyError, SyntaxError, struct.error)
 _LEAST_AREA = 80
 _OBJECT, _BACKGROUND = (255, 255, 207), (219, 0, 0)
 _CAT, _DOG, _BORDER = (128, 0, 0), (0, 128, 0), (255, 255, 255)
@@ -127,7 +130,7 @@ def _medical(name: str) -> list[Case]:
     try:
         with np.load(path) as stored:
             images, truths, strokes = (stored[key] for key in ("img", "seg", "scribble"))
-    except (OSError, KeyError, ValueError) as error:
+    except _DAMAGED as error:
         raise FileError(f"Cannot read '{path}' ({error}). Put the set there.") from error
     cases = []
     for i, image in enumerate(images):
@@ -190,15 +193,37 @@ class CaseSet:
     Attributes
     ----------
     title : str
-    cases : callable
-        Reads them.
+    read : callable
     shape : str
         What its objects are.
     """
 
     title: str
-    cases: Callable[[], list[Case]]
+    read: Callable[[], list[Case]]
     shape: str
+
+    def cases(self) -> list[Case]:
+        """Read the cases.
+
+        Raises
+        ------
+        FileError
+            If files are missing or damaged.
+        """
+        folder = data_folder()
+        try:
+            found = self.read()
+        except (*_DAMAGED, IndexError, StopIteration) as error:
+            raise FileError(
+                f"The set '{self.title}' cannot be read from '{folder}' ({error}). Put its images, "
+                "with their masks or strokes, where docs/reproduction.md says."
+            ) from error
+        if not found:
+            raise FileError(
+                f"'{folder}' holds nothing of the set '{self.title}'. Put its images where "
+                "docs/reproduction.md says."
+            )
+        return found
 
 
 SETS = {

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
 __all__ = ["bars", "curves", "outlined"]
 
 
-def curves(series: Mapping[str, Sequence[float]], *, x: str, y: str) -> Callable[[Path], None]:
+def curves(series: Mapping[str, Sequence[float]], *, x: str, y: str) -> Callable[[IO[bytes]], None]:
     """Lines by name, on a logarithmic scale."""
 
     def draw(axes: Any) -> None:
@@ -24,10 +23,10 @@ def curves(series: Mapping[str, Sequence[float]], *, x: str, y: str) -> Callable
         axes.set(xlabel=x, ylabel=y, yscale="log")
         axes.legend()
 
-    return lambda path: _drawn(path, [draw])
+    return lambda file: _drawn(file, [draw])
 
 
-def bars(groups: Mapping[str, Mapping[str, float]], *, y: str) -> Callable[[Path], None]:
+def bars(groups: Mapping[str, Mapping[str, float]], *, y: str) -> Callable[[IO[bytes]], None]:
     """Bars by group and name; the axis does not start at 0."""
 
     def draw(axes: Any) -> None:
@@ -41,12 +40,12 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str) -> Callable[[Path
         axes.set(ylabel=y, ylim=(max(0.0, min(every) - 0.1), min(1.0, max(every) + 0.05)))
         axes.legend()
 
-    return lambda path: _drawn(path, [draw])
+    return lambda file: _drawn(file, [draw])
 
 
 def outlined(
     panels: Sequence[tuple[str, NDArray[Any], Sequence[NDArray[np.bool_]]]],
-) -> Callable[[Path], None]:
+) -> Callable[[IO[bytes]], None]:
     """Images with the outlines of masks on them, side by side: (title, image, masks) each."""
 
     def draw_one(
@@ -62,10 +61,10 @@ def outlined(
     def panel(which: tuple[str, NDArray[Any], Sequence[NDArray[np.bool_]]]) -> Any:
         return lambda axes: draw_one(axes, *which)
 
-    return lambda path: _drawn(path, [panel(which) for which in panels])
+    return lambda file: _drawn(file, [panel(which) for which in panels])
 
 
-def _drawn(path: Path, draw: Sequence[Callable[[Any], None]]) -> None:
+def _drawn(file: IO[bytes], draw: Sequence[Callable[[Any], None]]) -> None:
     """Draw panels side by side and save them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -74,4 +73,4 @@ def _drawn(path: Path, draw: Sequence[Callable[[Any], None]]) -> None:
     FigureCanvasAgg(figure)
     for axes, one in zip(np.atleast_1d(figure.subplots(1, len(draw))), draw, strict=True):
         one(axes)
-    figure.savefig(path, dpi=110, format="png")
+    figure.savefig(file, dpi=110, format="png")

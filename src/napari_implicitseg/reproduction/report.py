@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from napari_implicitseg.volumes.atomic import replace_file
 
@@ -78,7 +79,7 @@ class Report:
     figures : dict of str to float
         Every number, by a name that stays.
     plots : dict of str to callable
-        What draws each picture, given the path of a PNG.
+        What draws each picture into a file, as PNG.
     """
 
     name: str
@@ -87,7 +88,7 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
-    plots: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    plots: dict[str, Callable[[IO[bytes]], None]] = field(default_factory=dict)
 
     def find(self, text: str, holds: bool) -> None:
         """Add a finding."""
@@ -118,17 +119,22 @@ class Report:
         FileError
             If the folder cannot be written.
         """
-        texts = {
-            f"{self.name}.md": self.markdown(),
-            f"{self.name}.json": json.dumps(self.as_json(), indent=1) + "\n",
+        files = {
+            f"{self.name}.md": self.markdown().encode(),
+            f"{self.name}.json": (json.dumps(self.as_json(), indent=1) + "\n").encode(),
         }
+        # All is drawn before anything is written.
+        files |= {f"{name}.png": _drawn(draw) for name, draw in self.plots.items()}
         written = []
-        for name, text in texts.items():
+        for name, content in files.items():
             with replace_file(folder / name, overwrite=True) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_bytes(content)
             written.append(folder / name)
-        for name, draw in self.plots.items():
-            with replace_file(folder / f"{name}.png", overwrite=True) as temporary:
-                draw(temporary)
-            written.append(folder / f"{name}.png")
         return written
+
+
+def _drawn(draw: Callable[[IO[bytes]], None]) -> bytes:
+    """Draw a picture; returns its PNG."""
+    buffer = io.BytesIO()
+    draw(buffer)
+    return buffer.getvalue()
