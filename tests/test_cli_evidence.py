@@ -83,7 +83,10 @@ def test_a_sloppy_outline_is_made_precise(files: Path, scale: str) -> None:
 
 def test_what_cannot_be_evidence_is_refused(files: Path) -> None:
     scribble = ["scribble", "image.tif", "strokes.tif", "out.tif"]
-    assert "neither a file nor one of auto" in refused(*scribble, "--evidence", "labels:none.tif")
+    assert "'none.tif' of --evidence does not exist" in refused(
+        *scribble, "--evidence", "labels:none.tif"
+    )
+    assert "or labels:FILE" in refused(*scribble, "--evidence", "histgram")
     assert "looks like grey levels" in refused(*scribble, "--evidence", "labels:image.tif")
     tifffile.imwrite("small.tif", np.zeros((5, 5), np.uint8))
     assert "has shape (5, 5) but the scribbles" in refused(

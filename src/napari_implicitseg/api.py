@@ -97,7 +97,7 @@ def fit_scribbles(
 
         An array of the image's spatial shape is a layer of its own: fractions and
         booleans are the probability of object, 0 to 1; integers are labels, of which
-        an object takes those that a tenth or more of its strokes lie on.
+        an object takes those that its strokes lie on with three voxels and 3 % or more.
     coupling : {"sequential", "joint"}
         Evidence first, then the shape; or a network and the shape together, each
         learning from the strokes and from the other. The network is that of the

@@ -242,9 +242,8 @@ class _Fit:
                 ignored_voxels=self.reader.ignored,
                 evidence_weights=evidence.weights,
                 unsatisfied=unsatisfied,
-                warnings=_warnings(
-                    self.drawn, self.reader, self.options, found.certificates, unsatisfied
-                ),
+                warnings=evidence.doubts
+                + _warnings(self.drawn, self.reader, self.options, found.certificates, unsatisfied),
                 digest=fit_digest(self.drawn, self.options),
                 strokes=count_strokes(self.drawn),
                 looks={item.label: item.problem.look for item in items},

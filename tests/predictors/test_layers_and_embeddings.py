@@ -131,6 +131,24 @@ def test_a_stroke_that_slips_over_a_border_does_not_take_what_lies_beyond(cells)
     assert not (result.labels[:, 48:] == 2).any()
 
 
+def test_a_long_stroke_takes_all_the_pieces_it_crosses(cells):
+    image, _, _ = cells
+    y, x = np.indices(image.shape)
+    pieces = (y // 8 * 12 + x // 8 + 1).astype(np.int32)
+    scribbles = np.zeros(image.shape, np.uint8)
+    scribbles[27:29, 9:87], scribbles[2, 5:90] = 2, 1
+    result = fit_scribbles(image, scribbles, evidence=pieces, shape="none")
+    assert len(np.unique(pieces[result.labels == 2])) == 10
+
+
+def test_strokes_on_nothing_found_are_told_of(cells):
+    image, labels, scribbles = cells
+    labels[labels == 7] = 0
+    told = fit_scribbles(image, scribbles, evidence=labels, shape="none").report.warnings
+    assert any("object 2 lie on 0 of the label layer" in text for text in told)
+    assert not any("object 3" in text for text in told)
+
+
 def test_probability_maps_are_checked_slice_by_slice(cells):
     image, _, scribbles = cells
     stack, strokes = np.stack([image] * 2), np.stack([scribbles] * 2)

@@ -262,6 +262,16 @@ def test_background_painted_in_an_outline_is_background(cell, shape):
     assert not result.report.unsatisfied
 
 
+def test_a_scribble_is_told_to_be_no_outline(cell):
+    image, truth = cell
+    drawn = np.zeros(truth.shape, int)
+    drawn[44:47, 25:56] = 2
+    drawn[disc(truth.shape, 70, 78, 13)] = 3
+    result = fit_scribbles(image, drawn, shape="none", evidence="upsampler", config=QUICK)
+    assert len(result.report.warnings) == 1
+    assert "Object 2 is drawn as a line" in result.report.warnings[0]
+
+
 def test_no_voxel_is_a_stroke_of_two_objects(cell):
     image, truth = cell
     drawn = np.zeros(truth.shape, int)

@@ -307,10 +307,12 @@ def _read_evidence(job: _Job, shape: tuple[int, ...], level: int, time: TimeChoi
         return job.evidence
     labels = isinstance(job.evidence, LabelsPath)
     path = job.evidence.path if isinstance(job.evidence, LabelsPath) else job.evidence
+    if labels and not path.exists():
+        raise InputError(f"The label image '{path}' of --evidence does not exist. Check the path.")
     if not path.exists():
         raise InputError(
             f"--evidence is '{path}', which is neither a file nor one of "
-            f"{', '.join(EVIDENCE)}. Give one of these."
+            f"{', '.join(EVIDENCE)} or {_LABELS}FILE. Give one of these."
         )
     data: Any
     if labels:

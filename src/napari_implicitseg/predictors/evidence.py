@@ -76,6 +76,8 @@ class ObjectMaps(Protocol):
 
     Attributes
     ----------
+    doubts : tuple of str
+        What the user had better know, in sentences.
     apart : bool
         Whether it tells objects from each other, too; else the nearest stroke does.
     state : mapping of str to ndarray
@@ -84,6 +86,7 @@ class ObjectMaps(Protocol):
         Of its training.
     """
 
+    doubts: tuple[str, ...]
     apart: bool
     state: Mapping[str, NDArray[np.float32]]
     losses: list[float]
@@ -292,6 +295,11 @@ class Evidence:
         if self._networks is not None and name in KINDS:
             return in_territory(expit(self._networks.log_odds(name, look)), nearest, code)
         return nearest.evidence(code)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the user had better know of the layer or the outlines."""
+        return () if self._maps is None else self._maps.doubts
 
     @property
     def learner(self) -> StrokeNetwork | None:

@@ -26,10 +26,12 @@ __all__ = ["LabelLayer"]
 # How likely a label is that no stroke lies on, and the bounds of what strokes can say.
 _UNSEEN = 0.1
 _LEAST, _MOST = 0.03, 0.97
-# Strokes that slip over a border do not take what lies beyond: this share of them counts nothing.
-_DOUBT = 0.1
-# Strokes lie on few labels, and on many grey levels.
-_MOST_LABELS, _MOST_SHARE = 16, 0.08
+_DOUBT = 0.03
+# Strokes that slip over a border do not take what lies beyond: fewer voxels count nothing, unless
+# they are a fair share of those on the object's main label.
+_LEAST_VOXELS, _FAIR = 3, 0.25
+# Neighbours have the same label as a rule; of many grey levels they rarely have the same.
+_MOST_LABELS, _LEAST_SAME = 16, 0.4
 
 
 class LabelLayer:
@@ -44,6 +46,8 @@ class LabelLayer:
 
     Attributes
     ----------
+    doubts : tuple of str
+        What the user had better know.
     apart : bool
         Whether no label has strokes of two objects, as of instances; of classes the
         nearest stroke has to tell them apart.
@@ -60,8 +64,15 @@ class LabelLayer:
         self.state: Mapping[str, NDArray[np.float32]] = {}
         self.losses: list[float] = []
         self._under = self._values_under(samples)
-        _refuse_grey_levels(self._under)
+        _refuse_grey_levels(self._under, samples.coords)
         held = [set(self._under[samples.ids == label].tolist()) for label in samples.objects]
+        self.doubts = tuple(
+            f"The strokes of object {label} lie on 0 of the label layer, mostly. Labels count "
+            "whatever their number; if 0 means that nothing was found, paint elsewhere, or choose "
+            "other evidence."
+            for label in samples.objects
+            if (self._under[samples.ids == label] == 0).mean() > 0.5
+        )
         self.apart = sum(map(len, held)) == len(set().union(*held))
 
     def probability(self, label: int, window: Window) -> NDArray[np.float32]:
@@ -77,10 +88,10 @@ class LabelLayer:
         known, places = np.unique(self._under, return_inverse=True)
         own = self._samples.ids == label
         others = ~own if self.apart else self._samples.is_background
-        shares = [
-            np.bincount(places[part], minlength=len(known)) / max(int(np.count_nonzero(part)), 1)
-            for part in (own, others)
-        ]
+        counts = [np.bincount(places[part], minlength=len(known)) for part in (own, others)]
+        slipped = (counts[0] < _LEAST_VOXELS) & (counts[0] < _FAIR * counts[0].max())
+        counts[0] = np.where(slipped, 0, counts[0])
+        shares = [count / max(int(count.sum()), 1) for count in counts]
         likely = (shares[0] + _DOUBT * _UNSEEN) / (shares[0] + shares[1] + _DOUBT)
         return known, np.clip(likely, _LEAST, _MOST).astype(np.float32)
 
@@ -92,10 +103,12 @@ class LabelLayer:
         return np.asarray(values[tuple((samples.coords - low).T)])
 
 
-def _refuse_grey_levels(under: NDArray[Any]) -> None:
-    """Raise an InputError if strokes lie on nearly as many values as they have voxels."""
+def _refuse_grey_levels(under: NDArray[Any], coords: NDArray[np.int64]) -> None:
+    """Raise an InputError if neighbours under the strokes hardly ever have the same value."""
+    neighbours = (np.diff(coords, axis=0) == np.eye(coords.shape[1], dtype=int)[-1]).all(axis=1)
+    same = (np.diff(under.astype(np.float64)) == 0)[neighbours]
     count = len(np.unique(under))
-    if count > max(_MOST_LABELS, _MOST_SHARE * len(under)):
+    if count > _MOST_LABELS and same.size and same.mean() < _LEAST_SAME:
         raise InputError(
             f"The layer given as evidence has whole numbers from {under.min()} to {under.max()}, "
             f"{count} of them under the strokes: that looks like grey levels, not like labels. Of "

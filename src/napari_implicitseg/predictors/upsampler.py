@@ -46,6 +46,8 @@ _ROUNDS = 3
 _AT_ONCE = 8
 # Share of the deepest pixels of a mask that are taken for strokes.
 _CORE = 0.6
+# Area in squares of the depth from which on something is a line; a disc has about 3.
+_LONG = 18.0
 # Probability of what was drawn, where the network has no say.
 _CERTAIN = 0.97
 
@@ -74,6 +76,8 @@ class Outlines:
         Weights of the network.
     losses : list of float
         Loss of every training step.
+    doubts : tuple of str
+        Objects that are no outlines, in words.
     """
 
     apart = True
@@ -103,6 +107,12 @@ class Outlines:
         network, self.losses = _trained(look, config, seed=seed, state=state, check=check)
         self.state = {k: v.detach().numpy().copy() for k, v in network.state_dict().items()}
         drawn = np.stack([self._drawn(label, look.shape) for label in self._ids])
+        self.doubts = tuple(
+            f"Object {label} is drawn as a line that encloses nothing. The evidence 'upsampler' "
+            "takes outlines around the objects, filled or closed, not scribbles on them."
+            for label, outline in zip(self._ids, drawn, strict=True)
+            if _is_line(outline)
+        )
         self._masks, self._maps = _answers(network, look, drawn, check)
         self._share_out(drawn)
 
@@ -187,6 +197,12 @@ class Outlines:
         """Where the cells of a window lie in cells of this look."""
         own = self.window
         return (window.centres(axis) - own.start[axis]) / own.step[axis] - 0.5
+
+
+def _is_line(outline: BoolArray) -> bool:
+    """Whether an outline, filled, is long and thin: a scribble."""
+    depth = ndimage.distance_transform_edt(np.pad(outline, 1)).max()
+    return bool(outline.sum() > _LONG * depth**2)
 
 
 def _trained(

@@ -196,11 +196,14 @@ class CaseSet:
     read : callable
     shape : str
         What its objects are.
+    files : str
+        Where they lie in the folder.
     """
 
     title: str
     read: Callable[[], list[Case]]
     shape: str
+    files: str
 
     def cases(self) -> list[Case]:
         """Read the cases.
@@ -215,23 +218,43 @@ class CaseSet:
             found = self.read()
         except (*_DAMAGED, IndexError, StopIteration) as error:
             raise FileError(
-                f"The set '{self.title}' cannot be read from '{folder}' ({error}). Put its images, "
-                "with their masks or strokes, where docs/reproduction.md says."
+                f"The set '{self.title}' cannot be read from '{folder}' ({error}). Needed are "
+                f"{self.files}."
             ) from error
         if not found:
             raise FileError(
-                f"'{folder}' holds nothing of the set '{self.title}'. Put its images where "
-                "docs/reproduction.md says."
+                f"'{folder}' holds nothing of the set '{self.title}'. Needed are {self.files}."
             )
         return found
 
 
 SETS = {
-    "btcv": CaseSet("organs in CT, people's strokes", organs, "convex"),
-    "medical-wbc": CaseSet("lobed nuclei, people's strokes", lobed_nuclei, "connected"),
-    "grabcut": CaseSet("photographs, people's strokes", grabcut_photos, "connected"),
-    "wbc": CaseSet("white blood cells, simulated strokes", blood_cells, "convex"),
-    "dsb": CaseSet("nuclei, simulated strokes", nuclei, "convex"),
-    "pets": CaseSet("cats and dogs, simulated strokes", pets, "connected"),
+    "btcv": CaseSet(
+        "organs in CT, people's strokes", organs, "convex", "scribbles/medical/btcv.npz"
+    ),
+    "medical-wbc": CaseSet(
+        "lobed nuclei, people's strokes", lobed_nuclei, "connected", "scribbles/medical/wbc.npz"
+    ),
+    "grabcut": CaseSet(
+        "photographs, people's strokes",
+        grabcut_photos,
+        "connected",
+        "scribbles/grabcut/*_image.jpg with *_scribbles.png and *_truth.png",
+    ),
+    "wbc": CaseSet(
+        "white blood cells, simulated strokes",
+        blood_cells,
+        "convex",
+        "cells/wbc/NNN.bmp with NNN_mask.png",
+    ),
+    "dsb": CaseSet(
+        "nuclei, simulated strokes", nuclei, "convex", "cells/dsb2018/*_image.* with *_labels.*"
+    ),
+    "pets": CaseSet(
+        "cats and dogs, simulated strokes",
+        pets,
+        "connected",
+        "photos/pets/*_image.jpg with *_truth.png",
+    ),
 }
 """Sets by name."""

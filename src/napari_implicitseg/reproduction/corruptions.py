@@ -60,7 +60,7 @@ def reproduce(*, limit: int | None, seed: int, progress: Progress | None) -> Rep
             convex = project_labels(probability, shape="convex", seed=seed).labels == 1
             scores.setdefault(kind, []).append((overlap(mask, truth), overlap(convex, truth)))
             if k == 0:
-                shown.append((kind, image, [mask, convex]))
+                shown.append((kind, image, [mask, convex, truth]))
     report = Report(
         name=NAME,
         title="Corruptions: a predictor and its convex projection",
@@ -72,7 +72,7 @@ def reproduce(*, limit: int | None, seed: int, progress: Progress | None) -> Rep
         },
     )
     _tell(report, {kind: np.mean(found, axis=0) for kind, found in scores.items()})
-    report.plots[f"{NAME}-masks"] = plots.outlined(shown)
+    report.plots[f"{NAME}-masks"] = plots.outlined(shown, ("predictor", "convex", "truth"))
     return report
 
 

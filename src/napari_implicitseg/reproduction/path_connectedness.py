@@ -110,7 +110,8 @@ def reproduce(*, limit: int | None, seed: int, progress: Progress | None) -> Rep
             [
                 (f"{_ROWS[shape]}, {_with(teacher)}", cases[0].image, [result.labels == 2])
                 for (shape, teacher), result in first.items()
-            ]
+            ],
+            ("mask",),
         ),
     }
     return report

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bars", "curves", "outlined"]
 
+_COLUMNS = 3
+_THICK, _THIN = 1.8, 0.7
+
 
 def curves(series: Mapping[str, Sequence[float]], *, x: str, y: str) -> Callable[[IO[bytes]], None]:
     """Lines by name, on a logarithmic scale."""
@@ -45,8 +48,9 @@ def bars(groups: Mapping[str, Mapping[str, float]], *, y: str) -> Callable[[IO[b
 
 def outlined(
     panels: Sequence[tuple[str, NDArray[Any], Sequence[NDArray[np.bool_]]]],
+    names: Sequence[str] = (),
 ) -> Callable[[IO[bytes]], None]:
-    """Images with the outlines of masks on them, side by side: (title, image, masks) each."""
+    """Images with the outlines of masks on them: (title, image, masks) each; names of the masks."""
 
     def draw_one(
         axes: Any, title: str, image: NDArray[Any], masks: Sequence[NDArray[np.bool_]]
@@ -54,8 +58,14 @@ def outlined(
         axes.imshow(image, cmap="gray")
         for k, mask in enumerate(masks):
             if mask.any() and not mask.all():
-                axes.contour(mask, levels=[0.5], colors=[f"C{k % 10}"], linewidths=0.8)
-        axes.set_title(title, fontsize=9)
+                width = _THICK if names else _THIN
+                axes.contour(mask, levels=[0.5], colors="black", linewidths=2 * width)
+                axes.contour(mask, levels=[0.5], colors=[f"C{k % 10}"], linewidths=width)
+        for k, name in enumerate(names):
+            axes.plot([], [], color=f"C{k % 10}", label=name)
+        axes.set_title(title, fontsize=11)
+        if names:
+            axes.legend(loc="lower right", fontsize=8)
         axes.set_axis_off()
 
     def panel(which: tuple[str, NDArray[Any], Sequence[NDArray[np.bool_]]]) -> Any:
@@ -69,8 +79,14 @@ def _drawn(file: IO[bytes], draw: Sequence[Callable[[Any], None]]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * len(draw) if len(draw) > 1 else 7, 4), layout="constrained")
+    columns = min(len(draw), _COLUMNS)
+    rows = -(-len(draw) // columns)
+    size = (4.5 * columns, 4 * rows) if len(draw) > 1 else (7, 4)
+    figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, one in zip(np.atleast_1d(figure.subplots(1, len(draw))), draw, strict=True):
+    places = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, one in zip(places, draw, strict=False):
         one(axes)
+    for axes in places[len(draw) :]:
+        axes.set_axis_off()
     figure.savefig(file, dpi=110, format="png")
