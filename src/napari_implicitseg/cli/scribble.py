@@ -319,15 +319,15 @@ def _read_evidence(job: _Job, shape: tuple[int, ...], level: int, time: TimeChoi
         data = read_matching(partial(read_labels, path, name="evidence"), level, time).data
     else:
         data = read_matching(partial(read_probability, path), level, time)
-        if data.max(initial=0) < _FAINT:
-            warn(
-                f"No voxel of '{path}' is over {data.max(initial=0):.2g}, as a probability. If it "
-                f"holds labels, name it {_LABELS}{path}."
-            )
     if tuple(data.shape) != shape:
         raise FileError(
             f"Evidence '{path}' has shape {tuple(data.shape)} but the scribbles have "
             f"{shape}. Save a layer of the same shape."
+        )
+    if not labels and data.max(initial=0) < _FAINT:
+        warn(
+            f"No voxel of '{path}' is over {data.max(initial=0):.2g}, as a probability. If it "
+            f"holds labels, name it {_LABELS}{path}."
         )
     return data
 

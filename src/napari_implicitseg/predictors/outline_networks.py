@@ -33,11 +33,20 @@ class TransposedConvolutions(nn.Module):
     ----------
     doublings : int
         Layers of stride 2; two of stride 1 follow.
+
+    Attributes
+    ----------
+    snaps : bool
+        Whether it learns random masks as the colours of the image draw them.
+    rounds : int
+        How often what comes out goes in again.
+    steps, rate, batch
+        Of its training.
     """
 
     #: The sides of what goes in and of what comes out, with three doublings.
     coarse, fine = 10, 100
-    snaps = False
+    snaps, rounds = False, 1
     steps, rate, batch = 300, 2e-3, 8
 
     def __init__(self, doublings: int = 3) -> None:
@@ -77,7 +86,7 @@ class EncoderDecoder(nn.Module):
         Pixels per coarse cell, a power of 2; the depth follows.
     """
 
-    snaps = True
+    snaps, rounds = True, 3
     steps, rate, batch = 20, 4e-3, 4
 
     def __init__(self, scale: int = 8) -> None:

@@ -42,7 +42,6 @@ _MOST_CELLS = 320**2
 _LEAST_SIDE = 24.0
 # Around the outlines, in the size of their box: the background has to be seen, too.
 _MARGIN = 0.75
-_ROUNDS = 3
 _AT_ONCE = 8
 # Share of the deepest pixels of a mask that are taken for strokes.
 _CORE = 0.6
@@ -238,7 +237,7 @@ def _answers(
         for begin in range(0, len(drawn), _AT_ONCE):
             check()
             part = drawn[begin : begin + _AT_ONCE]
-            mask, odds = follow(lambda m: network(look, look.coarse(m))[1], part, _ROUNDS)
+            mask, odds = follow(lambda m: network(look, look.coarse(m))[1], part, network.rounds)
             probability = expit(odds)
             # What does not hang together with the outline is something else of that kind.
             probability = np.where(mask == (odds > 0), probability, 1 - probability)
