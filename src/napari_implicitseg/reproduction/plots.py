@@ -89,4 +89,4 @@ def _drawn(file: IO[bytes], draw: Sequence[Callable[[Any], None]]) -> None:
         one(axes)
     for axes in places[len(draw) :]:
         axes.set_axis_off()
-    figure.savefig(file, dpi=110, format="png")
+    figure.savefig(file, dpi=75, format="png")
