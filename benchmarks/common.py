@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
+
+from napari_implicitseg.reproduction.scores import overlap, pieces, timed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["at_least", "at_most", "overlap", "pieces", "table", "timed", "worst_decile"]
-
-
-def timed(function: Callable[..., Any], *args: Any, **options: Any) -> tuple[Any, float]:
-    """Call a function; return its result and the CPU seconds it took."""
-    begin = time.process_time()
-    result = function(*args, **options)
-    return result, time.process_time() - begin
-
-
-def overlap(
-    mask: NDArray[np.bool_],
-    truth: NDArray[np.bool_],
-    ignore: NDArray[np.bool_] | None = None,
-) -> float:
-    """Intersection over union, without the ignored pixels; 1 of two empty masks."""
-    if ignore is not None:
-        mask, truth = mask & ~ignore, truth & ~ignore
-    union = int((mask | truth).sum())
-    return float((mask & truth).sum() / union) if union else 1.0
-
-
-def pieces(mask: NDArray[np.bool_]) -> int:
-    """Components of a mask, full connectivity."""
-    return int(ndimage.label(mask, np.ones((3,) * mask.ndim))[1])
 
 
 def worst_decile(figures: Sequence[float]) -> float:

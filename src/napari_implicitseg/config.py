@@ -7,11 +7,13 @@ from typing import Final, Literal
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "FitConfig"]
+__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "OUTLINES", "FitConfig"]
 
 NETWORKS = ("pixel", "cnn", "teacher")
 """Networks that are trained on strokes."""
-EVIDENCE = ("auto", "histogram", "geodesic", *NETWORKS, "upsampler", "none")
+OUTLINES = "upsampler"
+"""The evidence whose strokes are sloppy outlines."""
+EVIDENCE = ("auto", "histogram", "geodesic", *NETWORKS, OUTLINES, "none")
 """Where the evidence of a fit may come from."""
 FEATURES: Final = ("colour", "multiscale", "position")
 """What networks are told of a voxel, besides an embedding."""

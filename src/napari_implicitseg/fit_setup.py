@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_implicitseg.config import OUTLINES
 from napari_implicitseg.fitting.sequential import Earlier
 
 if TYPE_CHECKING:
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.results import FitResult
     from napari_implicitseg.scribbles import Samples
 
-__all__ = ["OUTLINES", "FitOptions", "Start", "Ticker", "count_strokes", "fit_digest"]
-
-OUTLINES = "upsampler"
-"""The evidence whose strokes are sloppy outlines."""
+__all__ = ["FitOptions", "Start", "Ticker", "count_strokes", "fit_digest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_implicitseg.config import OUTLINES
 from napari_implicitseg.evidence_masks import label_by_evidence
-from napari_implicitseg.fit_setup import OUTLINES, Ticker, count_strokes, fit_digest
+from napari_implicitseg.fit_setup import Ticker, count_strokes, fit_digest
 from napari_implicitseg.fitting.claims import part_overlaps
 from napari_implicitseg.fitting.gradient import GradientSolver
 from napari_implicitseg.fitting.joint import JointDescent
@@ -111,6 +112,7 @@ class _Fit:
     preview: Preview | None
     samples: Samples = field(init=False)
     evidence: Evidence = field(init=False)
+    solver: Solver = field(init=False)
     begin: float = field(default_factory=time.perf_counter)
 
     def run(self) -> FitResult:
@@ -119,6 +121,7 @@ class _Fit:
         self.tick("Weighing the evidence")
         if self.options.shape == "none":
             return self._result(self._by_evidence())
+        self.solver = make_solver(self.options, self.grid, self.tick)
         items = self._fitted(self.start.objects)
         losses: list[float] = []
         if self.options.coupling == "joint" and self.evidence.learner is not None:
@@ -158,12 +161,11 @@ class _Fit:
 
     def _fitted(self, previous: Mapping[int, Earlier]) -> list[Fitted]:
         """Fit shapes to the evidence, from earlier ones where there are any."""
-        solver = make_solver(self.options, self.grid, self.tick)
         fitter = Fitter(
             self.evidence,
             self.samples,
             grid=self.grid,
-            solver=solver,
+            solver=self.solver,
             previous=previous,
             check=self.tick.stay,
         )
@@ -183,7 +185,7 @@ class _Fit:
         for shapes in joint.rounds():
             self._show([i.with_shape(s) for i, s in zip(items, shapes, strict=True)])
         self.evidence.learned()
-        if make_solver(self.options, self.grid, self.tick).is_convex:
+        if self.solver.is_convex:
             return self._fitted({}), joint.losses  # It is quick, and clumps are searched anew.
         moved = {
             item.label: Earlier(shape, item.problem.look)
@@ -195,21 +197,24 @@ class _Fit:
         """Tell of what is found so far; nothing is promised of it."""
         if self.preview is None:
             return
-        labels = np.zeros(self.grid.shape, np.uint32)
-        paint(labels, items, self.grid)
-        self.preview(self._result(_Found(labels, {}, _evidence_map(items, self.grid.shape), items)))
+        self.preview(self._result(self._painted(items)))
 
     def _checked(self, items: Sequence[Fitted]) -> _Found:
         """Paint the masks, see that each keeps its promise, and certify it."""
         self.tick("Checking the masks")
-        if make_solver(self.options, self.grid, self.tick).is_convex:
+        if self.solver.is_convex:
             part_overlaps(items, self.grid)
+        found = self._painted(items)
+        certificates = {
+            i.label: keep_promise(found.labels, i, self.options.shape, self.grid) for i in items
+        }
+        return replace(found, certificates=certificates)
+
+    def _painted(self, items: Sequence[Fitted]) -> _Found:
+        """Paint the masks, uncertified."""
         labels = np.zeros(self.grid.shape, np.uint32)
         paint(labels, items, self.grid)
-        certificates = {
-            item.label: keep_promise(labels, item, self.options.shape, self.grid) for item in items
-        }
-        return _Found(labels, certificates, _evidence_map(items, self.grid.shape), items)
+        return _Found(labels, {}, _evidence_map(items, self.grid.shape), items)
 
     def _by_evidence(self) -> _Found:
         """Take the evidence as it is, without any shape."""

@@ -12,7 +12,7 @@ import typer
 from napari_implicitseg.cli import _options as options
 from napari_implicitseg.cli._outputs import Outputs
 from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
-from napari_implicitseg.config import EVIDENCE, NETWORKS
+from napari_implicitseg.config import EVIDENCE, NETWORKS, OUTLINES
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def scribble(
         warnings += options.unused(
             context,
             ("upsampler", "upsampler_scale"),
-            evidence == "upsampler",
+            evidence == OUTLINES,
             "--evidence upsampler",
         )
         named = _needs_networks(evidence, coupling)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.special import expit
 
-from napari_implicitseg.config import FEATURES
+from napari_implicitseg.config import FEATURES, OUTLINES
 from napari_implicitseg.predictors.colours import StrokeColours
 from napari_implicitseg.predictors.looks import BACKGROUND, cropped, in_territory, is_own, log_odds
 from napari_implicitseg.predictors.networks import KINDS
@@ -146,6 +146,7 @@ class Evidence:
     ) -> None:
         self._source = source
         self._maps = maps
+        self._known_maps: dict[tuple[int, Window], NDArray[np.float32]] = {}
         self._ids = samples.objects
         sources = ("histogram", "geodesic") if source == "auto" else (source,)
         if source == "auto" and reader.embedding is not None:
@@ -169,7 +170,7 @@ class Evidence:
             )
         kinds = [name for name in sources if name in KINDS]
         # What is no network is corrected by one; layers and outlines are taken as they are.
-        joint = joint and source not in ("given", "labels", "upsampler")
+        joint = joint and source not in ("given", "labels", OUTLINES)
         self._corrected = joint and not kinds
         self._has_learned = not self._corrected
         self._networks: StrokeNetworks | None = None
@@ -272,7 +273,8 @@ class Evidence:
         total = np.zeros(look.seeds.shape, np.float32)
         for name, weight in self.weights.items():
             total += np.float32(weight) * log_odds(self._by_source(name, code, look, nearest))
-        if self._corrected and self._networks is not None:
+        # Until it has learned, what corrects says nothing.
+        if self._corrected and self._has_learned and self._networks is not None:
             odds = self._networks.log_odds(_CORRECTION, look)
             total += np.where(is_own(nearest, code), odds, -np.abs(odds))
         return np.asarray(expit(total), np.float32)
@@ -290,11 +292,18 @@ class Evidence:
             colour[~look.patch.valid] = 0.5
             return in_territory(colour, nearest, code)
         if self._maps is not None:
-            own = self._maps.probability(self._ids[code - 1], look.patch.window)
+            own = self._map(self._ids[code - 1], look.patch.window)
             return own if self._maps.apart else in_territory(own, nearest, code)
         if self._networks is not None and name in KINDS:
             return in_territory(expit(self._networks.log_odds(name, look)), nearest, code)
         return nearest.evidence(code)
+
+    def _map(self, label: int, window: Window) -> NDArray[np.float32]:
+        """Map of an object over a window, remembered: layers may be read from disk."""
+        assert self._maps is not None
+        if (label, window) not in self._known_maps:
+            self._known_maps[label, window] = self._maps.probability(label, window)
+        return self._known_maps[label, window]
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -313,8 +322,7 @@ class Evidence:
         code = self._ids.index(label) + 1
         odds = np.zeros(window.shape, np.float32)
         if self._corrected:
-            probability = self._blend(label, look, nearest)
-            odds = log_odds(probability) - self._networks.log_odds(_CORRECTION, look)
+            odds = log_odds(self._blend(label, look, nearest))
         return Lesson(
             features=self._networks.features(look),
             odds=odds,

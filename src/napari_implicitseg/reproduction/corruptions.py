@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_implicitseg.api import project_labels
-from napari_implicitseg.predictors.describing import Describer, cell_places
+from napari_implicitseg.predictors.describing import Describer
 from napari_implicitseg.predictors.networks import StrokeNetwork
 from napari_implicitseg.reproduction import plots
 from napari_implicitseg.reproduction.cases import SETS, seeded
@@ -84,16 +84,19 @@ class _Predictor:
         box = tuple(slice(0, int(n)) for n in size)
         channels = np.concatenate([_channels(_scaled(case))[:, *box] for case in cases], axis=1)
         truth = np.concatenate([case.truth[box] == 2 for case in cases])
-        places = np.zeros((2, *truth.shape), np.float32)  # Where a cell lies tells nothing.
-        self._describe = Describer(channels, places, ("colour", "multiscale"))
+        self._describe = Describer(channels, _places(channels), ("colour", "multiscale"))
         self._network = StrokeNetwork("cnn", seed=seed)
-        self._network.train(self._describe(channels, places), truth, ~truth)
+        self._network.train(self._describe(channels, _places(channels)), truth, ~truth)
 
     def __call__(self, image: NDArray[np.float64]) -> NDArray[np.float32]:
         """Probability of cell for an image (Y, X, 3)."""
         channels = _channels(image)
-        places = cell_places([np.zeros(n) for n in channels.shape[1:]], channels.shape[1:])
-        return self._network.predict(self._describe(channels, places))
+        return self._network.predict(self._describe(channels, _places(channels)))
+
+
+def _places(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stand in for coordinates: where a pixel lies is not described."""
+    return np.zeros((2, *channels.shape[1:]), np.float32)
 
 
 def _scaled(case: Case) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_implicitseg.api import fit_scribbles
-from napari_implicitseg.config import FitConfig
+from napari_implicitseg.config import OUTLINES, FitConfig
 from napari_implicitseg.reproduction import plots
 from napari_implicitseg.reproduction.cases import SETS, seeded
 from napari_implicitseg.reproduction.report import Report, Table, number
@@ -115,7 +115,7 @@ def _answers(
             case.image,
             2 * outline.astype(np.uint8),
             shape=shape,
-            evidence="upsampler",
+            evidence=OUTLINES,
             warm_start=result,
             seed=seed,
             config=config,

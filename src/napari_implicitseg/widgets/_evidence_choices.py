@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from psygnal import Signal
 
+from napari_implicitseg.config import OUTLINES
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
 from napari_implicitseg.widgets._controls import show_row
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._repair_accept import REPAIRED
-from napari_implicitseg.widgets._scribble_fit import COUPLINGS, EVIDENCE, OUTLINES
+from napari_implicitseg.widgets._scribble_fit import COUPLINGS, EVIDENCE
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.config import EVIDENCE as METHODS
+from napari_implicitseg.config import OUTLINES
 from napari_implicitseg.geometry import add_voxels, draw_figures, voxels_of
 from napari_implicitseg.ids import count_voxels
 
@@ -33,7 +34,6 @@ __all__ = [
     "COUPLINGS",
     "EVIDENCE",
     "MODELS",
-    "OUTLINES",
     "SCOPES",
     "SCRIBBLE_SHAPES",
     "SHAPES",
@@ -44,8 +44,6 @@ __all__ = [
 ]
 
 BACKGROUND = 1
-OUTLINES = "upsampler"
-"""The evidence whose strokes and figures are sloppy outlines."""
 
 SHAPES = {
     "convex": "Convex",

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image, Labels
 
-from napari_implicitseg.config import FitConfig
+from napari_implicitseg.config import OUTLINES, FitConfig
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._scribble_fit import BACKGROUND, OUTLINES, FitRequest
+from napari_implicitseg.widgets._scribble_fit import BACKGROUND, FitRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,8 +177,7 @@ def _start(request: FitRequest, before: Outcome | None) -> FitResult | None:
     """Return what a fit may start from: an earlier result, or the network it has trained."""
     if before is None or before.result is None:
         return None
-    spoilt = request.picture is not None and before.result.report.unsatisfied
-    if before.request.key == request.key and not spoilt:
+    if before.request.key == request.key:
         return before.result
     if request.picture is None or before.request.picture != request.picture:
         return None
@@ -188,8 +187,7 @@ def _start(request: FitRequest, before: Outcome | None) -> FitResult | None:
 def _network_alone(result: FitResult) -> FitResult:
     """Leave only the network of sloppy outlines to start from.
 
-    Other shapes are wanted, or strokes contradict those there are: a fit does not
-    start from such a result, but the network knows the image and no stroke.
+    Other shapes are wanted, but the network knows the image and no shape.
     """
     from napari_implicitseg.results import FitReport
 

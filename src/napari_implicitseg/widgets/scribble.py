@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels, Shapes
 from qtpy.QtWidgets import QCheckBox, QLabel, QWidget
 
+from napari_implicitseg.config import OUTLINES
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._base import guarded
@@ -18,7 +19,6 @@ from napari_implicitseg.widgets._evidence_choices import EvidenceChoices
 from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_accept import REPAIRED
 from napari_implicitseg.widgets._scribble_fit import (
-    OUTLINES,
     SCOPES,
     SCRIBBLE_SHAPES,
     Outcome,
