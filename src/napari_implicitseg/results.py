@@ -12,7 +12,7 @@ import numpy as np
 from napari_implicitseg.errors import FileError
 from napari_implicitseg.fitting.problem import Look
 from napari_implicitseg.shapes.certificate import Certificate
-from napari_implicitseg.volumes.atomic import explain, replace_file
+from napari_implicitseg.atomic import explain, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

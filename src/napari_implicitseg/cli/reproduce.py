@@ -81,7 +81,7 @@ def reproduce(
 
 def _check_output(folder: Path) -> None:
     """See that the folder can be written before minutes are spent."""
-    from napari_implicitseg.volumes.atomic import explain
+    from napari_implicitseg.atomic import explain
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

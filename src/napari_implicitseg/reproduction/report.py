@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from napari_implicitseg.volumes.atomic import replace_file
+from napari_implicitseg.atomic import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.volumes.atomic import (
+from napari_implicitseg.atomic import (
     check_permission,
     exists_error,
     explain,

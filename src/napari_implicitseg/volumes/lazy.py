@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from napari_implicitseg.errors import FileError
-from napari_implicitseg.volumes.atomic import explain
+from napari_implicitseg.atomic import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

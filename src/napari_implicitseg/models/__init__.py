@@ -1,0 +1,1 @@
+"""Trained networks: folders, shipped models and prediction of whole volumes by tiles."""
