@@ -12,31 +12,53 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_implicitseg.api import (
+        Affinities,
+        AffinityModel,
         Cancelled,
         Certificate,
         FitConfig,
         FitReport,
         FitResult,
         ImplicitSegError,
+        MalisCounts,
+        TrainConfig,
+        TrainingVolume,
         UnsatisfiedStroke,
         certify,
         embed_image,
         fit_scribbles,
+        labels_to_affinities,
+        load_model,
+        malis_loss,
+        malis_pair_counts,
+        predict_affinities,
         project_labels,
+        train_affinities,
     )
 
 __all__ = [
+    "Affinities",
+    "AffinityModel",
     "Cancelled",
     "Certificate",
     "FitConfig",
     "FitReport",
     "FitResult",
     "ImplicitSegError",
+    "MalisCounts",
+    "TrainConfig",
+    "TrainingVolume",
     "UnsatisfiedStroke",
     "certify",
     "embed_image",
     "fit_scribbles",
+    "labels_to_affinities",
+    "load_model",
+    "malis_loss",
+    "malis_pair_counts",
+    "predict_affinities",
     "project_labels",
+    "train_affinities",
 ]
 
 __version__ = _version("napari-implicitseg")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig
+from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig, TrainConfig
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fit_setup import FitOptions, Start
@@ -27,26 +28,67 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
+    from napari_implicitseg.affinities.malis import MalisCounts, malis_loss, malis_pair_counts
+    from napari_implicitseg.affinities.ops import Affinities, labels_to_affinities
+    from napari_implicitseg.affinity_jobs import predict_affinities, train_affinities
+    from napari_implicitseg.models.affinity import AffinityModel
+    from napari_implicitseg.models.folder import load_model
     from napari_implicitseg.results import Preview
+    from napari_implicitseg.training.examples import TrainingVolume
 
 __all__ = [
+    "Affinities",
+    "AffinityModel",
     "Cancelled",
     "Certificate",
     "FitConfig",
     "FitReport",
     "FitResult",
     "ImplicitSegError",
+    "MalisCounts",
+    "TrainConfig",
+    "TrainingVolume",
     "UnsatisfiedStroke",
     "certify",
     "embed_image",
     "fit_scribbles",
+    "labels_to_affinities",
+    "load_model",
+    "malis_loss",
+    "malis_pair_counts",
+    "predict_affinities",
     "project_labels",
+    "train_affinities",
 ]
+
+# What fits do without is imported when it is asked for.
+_LAZY = {
+    "Affinities": "affinities.ops",
+    "AffinityModel": "models.affinity",
+    "MalisCounts": "affinities.malis",
+    "TrainingVolume": "training.examples",
+    "labels_to_affinities": "affinities.ops",
+    "load_model": "models.folder",
+    "malis_loss": "affinities.malis",
+    "malis_pair_counts": "affinities.malis",
+    "predict_affinities": "affinity_jobs",
+    "train_affinities": "affinity_jobs",
+}
 
 _SHAPES = ("convex", "connected", "star", "symmetric", "free")
 _EVIDENCE_ALONE = "none"
 _SMALLEST = 1e-15
 _MOST_ANISOTROPY = 200
+
+
+def __getattr__(name: str) -> object:
+    """Import a name on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"napari_implicitseg.{_LAZY[name]}")
+    value: object = getattr(module, name)
+    globals()[name] = value
+    return value
 
 
 def fit_scribbles(

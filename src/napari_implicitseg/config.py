@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "OUTLINES", "FitConfig"]
+__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "OUTLINES", "FitConfig", "TrainConfig"]
 
 NETWORKS = ("pixel", "cnn", "teacher")
 """Networks that are trained on strokes."""
@@ -109,16 +109,12 @@ class FitConfig:
     def __post_init__(self) -> None:
         """Refuse values no fit can work with."""
         for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if type(value) is not type(choices[0]) or value not in choices:
-                listed = " or ".join(map(repr, choices))
-                raise InputError(f"{name} is {value!r}; use {listed}.")
+            _check_choice(name, getattr(self, name), choices)
         for name in ("per_slice", "teacher"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} is {getattr(self, name)!r}; use True or False.")
+            _check_flag(name, getattr(self, name))
         self._check_features()
         for name, least in _LEAST.items():
-            self._check_whole(name, least)
+            _check_whole(name, getattr(self, name), least, optional=name in _OPTIONAL)
         least = _LEAST_ORDER[self.symmetry]
         whole = isinstance(self.order, int) and not isinstance(self.order, bool)
         if self.order is not None and not (whole and least <= self.order <= _MOST_ORDER):
@@ -137,16 +133,208 @@ class FitConfig:
             listed = ", ".join(map(repr, FEATURES))
             raise InputError(f"features is {features!r}; use a tuple of some of {listed}.")
 
-    def _check_whole(self, name: str, least: int) -> None:
-        """Refuse what is no whole number, or too small."""
-        value = getattr(self, name)
-        if value is None and name in _OPTIONAL:
-            return
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            none = ", or None" if name in _OPTIONAL else ""
-            raise InputError(f"{name} is {value!r}; use a whole number, at least {least}{none}.")
-
     @property
     def symmetry_order(self) -> int:
         """The order, or the least of the symmetry."""
         return self.order or _LEAST_ORDER[self.symmetry]
+
+
+_TRAIN_CHOICES = {
+    "network": ("unet", "cnn"),
+    "norm": ("batch", "group", "none"),
+    "loss": ("malis", "pairwise-malis", "cross-entropy", "dice"),
+    "pair_loss": ("squared", "cross-entropy"),
+    "labels": ("instances", "membranes"),
+    "zero": ("unlabelled", "background"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+_TRAIN_LEAST = {
+    "depth": 1,
+    "width": 1,
+    "batch_size": 1,
+    "steps": 1,
+    "start_steps": 0,
+    "validate_every": 1,
+    "checkpoint_every": 1,
+    "workers": 0,
+    "seed": 0,
+}
+# Name: the least and the most, and whether the least itself will do.
+_TRAIN_RANGES = {
+    "learning_rate": (0.0, 1.0, False),
+    "weight_decay": (0.0, 1.0, True),
+    "average": (0.0, 0.99999, True),
+    "positive_weight": (0.0, 1.0, True),
+    "start_weight": (0.0, 1e6, True),
+    "border_share": (0.0, 1.0, True),
+    "held_out": (0.0, 0.9, True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a network learns affinities.
+
+    Attributes
+    ----------
+    network : {"unet", "cnn"}
+        A U-Net, or the convolutional network of six layers for 2D affinities.
+    ndim : {2, 3} or None
+        2 takes sections as images; None takes 2 for images and for stacks whose voxels
+        are more than four times as long in z as in x, else 3.
+    depth, width : int
+        Levels of the U-Net, and its features at full resolution; they double per level.
+    widths : tuple of int or None
+        Features of every level, in place of `depth` and `width`.
+    norm : {"batch", "group", "none"}
+        What follows a convolution.
+    neighbourhood : str or tuple of tuple of int
+        "direct", "direct+long-range", or offsets of edges in voxels.
+    loss : {"malis", "pairwise-malis", "cross-entropy", "dice"}
+        What is trained after a start by cross-entropy: MALIS in two constrained passes,
+        or on sampled pairs, or losses of each edge on its own.
+    start_steps : int or None
+        Steps by cross-entropy before `loss`; None takes half of them.
+    start_weight : float
+        Weight of the cross-entropy that goes on beside `loss`.
+    pair_loss : {"squared", "cross-entropy"}
+        Of MALIS: what a pair costs.
+    positive_weight : float
+        Of MALIS: weight of the pairs inside objects, 0 to 1; that of pairs between
+        objects is the rest.
+    descriptors : bool
+        Learn local shape descriptors beside affinities; they are not kept.
+    labels : {"instances", "membranes"}
+        Ids of objects, or masks of their insides, 2D components of which are objects.
+    zero : {"unlabelled", "background"}
+        What label 0 says. Of membrane masks it is background.
+    patch_shape : tuple of int or None
+        Voxels of a patch; None takes what suits the network.
+    batch_size : int
+        Patches per step.
+    steps : int
+        Training steps.
+    learning_rate, weight_decay : float
+        Of AdamW; the rate rises over the first steps and falls like a cosine.
+    average : float
+        Decay of the moving average of the weights that is kept; 0 keeps the weights.
+    border_share : float
+        Share of patches about borders of objects, 0 to 1; the others lie anywhere.
+    augment : bool
+        Vary patches by what suits the voxel size.
+    held_out : float
+        Share of each volume, at its end, that is not learned from but validated on.
+    validate_every, checkpoint_every : int
+        Steps between.
+    precision : {"auto", "float32", "bfloat16"}
+        Of convolutions; "auto" takes the quicker one of the device.
+    compile : bool
+        Use `torch.compile`.
+    workers : int
+        Threads that prepare patches.
+    seed : int
+        Makes the training repeatable.
+    unit : str
+        Of the volumes' voxel size, such as "nanometer".
+    data, licence : str
+        Of what the model is trained on, for its card.
+    """
+
+    network: Literal["unet", "cnn"] = "unet"
+    ndim: Literal[2, 3] | None = None
+    depth: int = 3
+    width: int = 12
+    widths: tuple[int, ...] | None = None
+    norm: Literal["batch", "group", "none"] = "batch"
+    neighbourhood: str | tuple[tuple[int, ...], ...] = "direct"
+    loss: Literal["malis", "pairwise-malis", "cross-entropy", "dice"] = "malis"
+    start_steps: int | None = None
+    start_weight: float = 1.0
+    pair_loss: Literal["squared", "cross-entropy"] = "squared"
+    positive_weight: float = 0.5
+    descriptors: bool = False
+    labels: Literal["instances", "membranes"] = "instances"
+    zero: Literal["unlabelled", "background"] = "unlabelled"
+    patch_shape: tuple[int, ...] | None = None
+    batch_size: int = 1
+    steps: int = 4000
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    average: float = 0.998
+    border_share: float = 0.5
+    augment: bool = True
+    held_out: float = 0.25
+    validate_every: int = 500
+    checkpoint_every: int = 250
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    workers: int = 1
+    seed: int = 0
+    unit: str = ""
+    data: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values no training can work with."""
+        for name, choices in _TRAIN_CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        if self.ndim is not None:
+            _check_choice("ndim", self.ndim, (2, 3))
+        for name in ("descriptors", "augment", "compile"):
+            _check_flag(name, getattr(self, name))
+        for name, least in _TRAIN_LEAST.items():
+            _check_whole(name, getattr(self, name), least, optional=name == "start_steps")
+        for name, (low, high, closed) in _TRAIN_RANGES.items():
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not (low < value <= high or (closed and value == low)):
+                bound = "at least" if closed else "over"
+                raise InputError(
+                    f"{name} is {value!r}; use a number {bound} {low:g}, at most {high:g}."
+                )
+        self._check_patch()
+        if self.widths is not None and not (_are_positive(self.widths) and self.widths):
+            raise InputError(
+                f"widths is {self.widths!r}; use one positive whole number per level, or None."
+            )
+
+    def _check_patch(self) -> None:
+        """Refuse what is no shape of a patch."""
+        patch = self.patch_shape
+        if patch is None:
+            return
+        if (
+            not _are_positive(patch)
+            or len(patch) not in (2, 3)
+            or len(patch) != (self.ndim or len(patch))
+        ):
+            raise InputError(
+                f"patch_shape is {patch!r}; use one positive whole number per axis of the network."
+            )
+
+
+def _are_positive(values: object) -> bool:
+    """Whether these are positive whole numbers."""
+    return isinstance(values, tuple) and all(type(n) is int and n > 0 for n in values)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse what is none of the choices; True is not 1."""
+    if type(value) is not type(choices[0]) or value not in choices:
+        listed = " or ".join(map(repr, choices))
+        raise InputError(f"{name} is {value!r}; use {listed}.")
+
+
+def _check_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} is {value!r}; use True or False.")
+
+
+def _check_whole(name: str, value: object, least: int, *, optional: bool) -> None:
+    """Refuse what is no whole number, or too small."""
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        none = ", or None" if optional else ""
+        raise InputError(f"{name} is {value!r}; use a whole number, at least {least}{none}.")

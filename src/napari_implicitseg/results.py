@@ -12,7 +12,7 @@ import numpy as np
 from napari_implicitseg.errors import FileError
 from napari_implicitseg.fitting.problem import Look
 from napari_implicitseg.shapes.certificate import Certificate
-from napari_implicitseg.atomic import explain, replace_file
+from napari_implicitseg.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,9 +149,6 @@ class FitResult:
         FileError
             If the disk is full or the file cannot be written.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
         tensors: dict[str, NDArray[Any]] = {"labels": np.ascontiguousarray(self.labels)}
         if self.evidence is not None:
             tensors["evidence"] = np.ascontiguousarray(self.evidence)
@@ -162,14 +159,7 @@ class FitResult:
         for kind, weights in self.networks.items():
             tensors.update({f"networks/{kind}/{name}": w for name, w in weights.items()})
         metadata = {"format": _FORMAT, "result": json.dumps(self._description())}
-        with replace_file(Path(path), overwrite=True) as temporary:
-            try:
-                save_file(tensors, temporary, metadata=metadata)
-            except SafetensorError as error:  # What a full disk becomes.
-                raise FileError(
-                    f"Cannot write '{path}': {error}. Free some space, or write to another disk. "
-                    "Nothing was changed."
-                ) from error
+        write_tensors(Path(path), tensors, metadata=metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -223,24 +213,18 @@ class Preview(Protocol):
 
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and description of a saved result."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != _FORMAT:
-                raise FileError(
-                    f"'{path}' is not a fit result of this package ({_FORMAT}). "
-                    "Give a file that FitResult.save or --save-result wrote."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return tensors, json.loads(metadata["result"])
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    except (SafetensorError, KeyError, ValueError) as error:
+    tensors, metadata = read_tensors(path, wanted="a fit result")
+    if metadata.get("format") != _FORMAT:
         raise FileError(
-            f"'{path}' cannot be read as a fit result: {error}. It is damaged or cut off; "
-            "fit again and save it anew."
+            f"'{path}' is not a fit result of this package ({_FORMAT}). "
+            "Give a file that FitResult.save or --save-result wrote."
+        )
+    try:
+        return tensors, json.loads(metadata["result"])
+    except (KeyError, ValueError) as error:
+        raise FileError(
+            f"'{path}' cannot be read as a fit result: {error}. It is damaged; fit again and "
+            "save it anew."
         ) from error
 
 

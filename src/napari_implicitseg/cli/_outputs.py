@@ -77,8 +77,8 @@ class Outputs:
 
     def write(self, grid: Grid, result: FitResult, *, version: str) -> None:
         """Write the masks, and the shapes if they are wanted: both or neither."""
-        from napari_implicitseg.volumes import write_labels
         from napari_implicitseg.atomic import replace_file
+        from napari_implicitseg.volumes import write_labels
 
         with ExitStack() as stack:
             if self.save_result is not None:

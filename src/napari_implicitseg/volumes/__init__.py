@@ -1,4 +1,4 @@
-"""Images and label images in files: TIFF, PNG, JPEG, BMP, OME-Zarr and zarr."""
+"""Images and label images in files: TIFF, PNG, JPEG, BMP, HDF5, OME-Zarr and zarr."""
 
 from __future__ import annotations
 

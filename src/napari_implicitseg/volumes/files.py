@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.atomic import (
     check_permission,
     exists_error,
@@ -17,6 +16,8 @@ from napari_implicitseg.atomic import (
     probe_folder,
     replace_file,
 )
+from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.volumes.hdf5 import read_hdf5, split_hdf5
 from napari_implicitseg.volumes.ome_zarr import holds_data, is_zarr, read_zarr
 from napari_implicitseg.volumes.pictures import PNG_MAX, read_picture, write_png
 from napari_implicitseg.volumes.tiff import read_tiff, write_tiff
@@ -36,7 +37,7 @@ __all__ = ["check_output", "read_image", "read_labels", "read_probability", "wri
 _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOSSY = (".jpg", ".jpeg")
-_READABLE = ".tif, .tiff, .png, .jpg, .jpeg, .bmp or a .zarr folder"
+_READABLE = ".tif, .tiff, .png, .jpg, .jpeg, .bmp, .h5, .hdf5 or a .zarr folder"
 _WRITABLE = ".tif, .tiff, .png or .zarr"
 
 
@@ -48,14 +49,16 @@ def read_image(
     time: TimeChoice = None,
     name: str = "image",
 ) -> Volume:
-    """Open an image; large TIFF and zarr arrays stay in their file.
+    """Open an image; large TIFF, HDF5 and zarr arrays stay in their file.
 
     Axes of length 1 that are not y or x are left out.
 
     Parameters
     ----------
     path : path
-        TIFF, PNG, JPEG, BMP, or the folder of an OME-Zarr image or zarr array.
+        TIFF, PNG, JPEG, BMP, HDF5, or the folder of an OME-Zarr image or zarr array.
+        `FILE.h5/NAME` or `FILE.h5:NAME` is a dataset of an HDF5 file, which has to be named
+        only if there are several.
     level : int
         Level of a multiscale image, 0 is full resolution.
     channel_axis : int, optional
@@ -271,7 +274,13 @@ def _read(
     path: Path, level: int, channel_axis: int | None, time: TimeChoice, name: str, *, labels: bool
 ) -> Volume:
     """Open a file or folder by what it is."""
-    _check_input(path, name)
+    hdf5 = split_hdf5(path)
+    _check_input(hdf5[0] if hdf5 else path, name)
+    if hdf5:
+        file, dataset = hdf5
+        return read_hdf5(
+            file, dataset, level=level, channel_axis=channel_axis, time=time, labels=labels
+        )
     if path.is_dir():
         return read_zarr(path, level=level, channel_axis=channel_axis, time=time)
     suffix = path.suffix.lower()

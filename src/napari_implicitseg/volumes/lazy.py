@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from napari_implicitseg.errors import FileError
 from napari_implicitseg.atomic import explain
+from napari_implicitseg.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -144,6 +144,19 @@ class Grid:
         common = _METRES[self.units[-1]]
         return tuple(s * _METRES[u] / common for s, u in zip(self.scale, self.units, strict=True))
 
+    def spacing_in(self, unit: str) -> tuple[float, ...] | None:
+        """Voxel size in a unit, or None where the file does not say.
+
+        Parameters
+        ----------
+        unit : str
+            OME-Zarr name, such as "nanometer".
+        """
+        if unit not in _METRES or not all(own in _METRES for own in self.units):
+            return None
+        factors = (_METRES[own] / _METRES[unit] for own in self.units)
+        return tuple(s * f for s, f in zip(self.scale, factors, strict=True))
+
     @property
     def fit_spacing(self) -> tuple[float, ...]:
         """Voxel size for a fit, in one unit if there is one; a step in time counts as one in x."""

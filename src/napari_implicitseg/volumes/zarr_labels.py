@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.errors import FileError
 from napari_implicitseg.atomic import explain, replace_file, replace_folder
+from napari_implicitseg.errors import FileError
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
 from napari_implicitseg.volumes.ome_zarr import image_axes, is_zarr, multiscale_of, open_node
 

@@ -1,0 +1,278 @@
+"""`napari-implicitseg train`: a network for affinities from volumes with labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import threading
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
+from napari_implicitseg.cli._run import one_line_errors, parse_numbers, progress_bar, warn
+from napari_implicitseg.errors import Cancelled, FileError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.config import TrainConfig
+
+__all__ = ["train"]
+
+
+class Labels(StrEnum):
+    """What a label image holds."""
+
+    INSTANCES = "instances"
+    MEMBRANES = "membranes"
+
+
+class Zero(StrEnum):
+    """What 0 says in it."""
+
+    UNLABELLED = "unlabelled"
+    BACKGROUND = "background"
+
+
+class Network(StrEnum):
+    """Architectures."""
+
+    UNET = "unet"
+    CNN = "cnn"
+
+
+class Loss(StrEnum):
+    """What is trained after the start."""
+
+    MALIS = "malis"
+    PAIRWISE = "pairwise-malis"
+    CROSS_ENTROPY = "cross-entropy"
+    DICE = "dice"
+
+
+def train(
+    context: typer.Context,
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="Volume or image: TIFF, HDF5, zarr, PNG.")
+    ],
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LABELS",
+            help="Of the same shape: ids of objects, or with --labels membranes 255 inside cells "
+            "and 0 on membranes.",
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="The model; its checkpoint is kept there too."
+        ),
+    ],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE,LABELS", help="Another volume to learn from; may be repeated."),
+    ] = None,
+    kind: Annotated[
+        Labels, typer.Option("--labels", help="Whether LABELS are ids or insides of membranes.")
+    ] = Labels.INSTANCES,
+    zero: Annotated[
+        Zero, typer.Option(help="What label 0 says: nothing yet, or that there is no object.")
+    ] = Zero.UNLABELLED,
+    network: Annotated[Network, typer.Option(help="Architecture.")] = Network.UNET,
+    ndim: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=3, help="2 learns sections as images. [default: by the voxel size]"
+        ),
+    ] = None,
+    loss: Annotated[
+        Loss, typer.Option(help="What is trained after a start by cross-entropy.")
+    ] = Loss.MALIS,
+    neighbourhood: Annotated[
+        str, typer.Option(help="Edges: direct, or direct+long-range.")
+    ] = "direct",
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 4000,
+    patch: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_numbers,
+            metavar="Z,Y,X",
+            help="Voxels of a training patch. [default: what suits the network]",
+        ),
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Levels of the U-Net.")] = 3,
+    width: Annotated[int, typer.Option(min=1, help="Its features at full resolution.")] = 12,
+    spacing: options.Spacing = None,
+    unit: options.Unit = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML or JSON with any options of TrainConfig; those given here come first.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in FOLDER.")
+    ] = False,
+    licence: Annotated[str, typer.Option(help="Of the volumes, for the model's card.")] = "",
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    json_report: options.Json = False,
+) -> None:
+    """Train a network that predicts affinities, with MALIS.
+
+    A quarter of each volume, at its end, is held out, to choose the best weights and to
+    say how good they are. Ctrl-C stops with a checkpoint; --resume goes on from there
+    and ends with the same weights as if it had not been stopped.
+
+    \b
+    Examples:
+      napari-implicitseg train raw.tif neurons.tif --output model --spacing 10 --unit nm
+      napari-implicitseg train em.h5 painted.tif --output model --steps 2000
+      napari-implicitseg train stack.tif membranes.tif --labels membranes --ndim 2 -o model
+    """  # noqa: D301 - \b keeps the examples' lines
+    given = {
+        "labels": kind.value,
+        "zero": zero.value,
+        "network": network.value,
+        "ndim": ndim,
+        "loss": loss.value,
+        "neighbourhood": neighbourhood,
+        "steps": steps,
+        "patch_shape": None if patch is None else tuple(int(n) for n in patch),
+        "depth": depth,
+        "width": width,
+        "licence": licence,
+        "seed": seed,
+    }
+    with one_line_errors():
+        chosen = _config(context, config, given)
+        pairs = [(image, labels), *map(_pair, also or ())]
+        from napari_implicitseg.api import train_affinities
+
+        volumes = [_volume(pair, chosen, spacing, unit) for pair in pairs]
+        if unit is not None:
+            from napari_implicitseg.volumes import unit_name
+
+            chosen = dataclasses.replace(chosen, unit=unit_name(unit))
+        with _stoppable() as stop, progress_bar() as bar:
+            model = train_affinities(
+                volumes,
+                config=chosen,
+                out=output,
+                resume=resume,
+                device=device,
+                progress=_Stopper(stop, bar),
+            )
+        report = {"model": str(output), "offsets": model.offsets, **dict(model.metrics)}
+        if json_report:
+            print(json.dumps(report))
+        else:
+            print(_line(output, dict(model.metrics)))
+
+
+def _line(output: Path, figures: dict[str, Any]) -> str:
+    """Say in a line what has been trained."""
+    if "voi" not in figures:
+        return f"{output}: trained; nothing was held out to measure it on."
+    return (
+        f"{output}: held out: VOI {figures['voi']:.3f} bits (split {figures['voi_split']:.3f}, "
+        f"merge {figures['voi_merge']:.3f}), adapted Rand error "
+        f"{figures['adapted_rand_error']:.3f}, at threshold {figures['threshold']:.2f}"
+    )
+
+
+def _config(context: typer.Context, path: Path | None, given: dict[str, Any]) -> TrainConfig:
+    """Options from the file, with those of the command line over them."""
+    from napari_implicitseg.config import TrainConfig
+
+    names = {"labels": "kind", "patch_shape": "patch"}
+    values = {} if path is None else _read_config(path)
+    for name, value in given.items():
+        source = context.get_parameter_source(names.get(name, name))
+        if name not in values or (source is not None and source.name == "COMMANDLINE"):
+            values[name] = value
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    if unknown := sorted(values.keys() - known):
+        raise InputError(
+            f"'{path}' has the option {unknown[0]!r}; known are {', '.join(sorted(known))}."
+        )
+    return TrainConfig(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read options from YAML or JSON."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise FileError(f"Cannot read the options in '{path}': {text}.") from error
+    if not isinstance(values, dict):
+        raise FileError(f"'{path}' holds no options; needed are lines such as 'steps: 2000'.")
+    return values
+
+
+def _tuples(value: Any) -> Any:
+    """Return lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _pair(text: str) -> tuple[Path, Path]:
+    """Split IMAGE,LABELS."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise InputError(f"--also is {text!r}; give two files with a comma between: IMAGE,LABELS.")
+    return Path(parts[0]), Path(parts[1])
+
+
+def _volume(
+    pair: tuple[Path, Path],
+    config: TrainConfig,
+    spacing: tuple[float, ...] | None,
+    unit: str | None,
+) -> Any:
+    """Return a volume to learn from, with the voxel size the user gave."""
+    if spacing is None:
+        return pair
+    return {"raw": pair[0], "labels": pair[1], "spacing": spacing, "name": f"'{pair[0]}'"}
+
+
+@contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a wish to stop; the second interrupts."""
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def wish(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+        warn("stopping after this step, with a checkpoint; Ctrl-C again stops at once.")
+
+    signal.signal(signal.SIGINT, wish)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Stopper:
+    """Progress that asks to stop when the user does."""
+
+    def __init__(self, stop: threading.Event, bar: Progress | None) -> None:
+        self._stop, self._bar = stop, bar
+
+    def __call__(self, fraction: float, message: str, /) -> None:
+        """Draw the bar; raises Cancelled after Ctrl-C."""
+        if self._bar is not None:
+            self._bar(fraction, message)
+        if self._stop.is_set():
+            raise Cancelled(f"Stopped: {message}. --resume goes on from there.")

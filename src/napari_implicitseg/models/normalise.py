@@ -1,0 +1,173 @@
+"""Grey levels of any instrument to the range networks are trained on."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Normalisation", "ScaledArray", "Scaling"]
+
+_SAMPLES = 1 << 21
+_BLOCK = 64
+_MOST_BLOCKS = 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """A line per channel that takes grey levels to about -1 to 1.
+
+    Attributes
+    ----------
+    low, high : tuple of float
+        Grey levels that become -1 and 1, per channel; those beyond go beyond.
+    name : str
+        What to call the volume in messages.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    name: str = "volume"
+
+    def __call__(self, raw: Any, place: Sequence[int] = ()) -> NDArray[np.float32]:
+        """Scale a window.
+
+        Parameters
+        ----------
+        raw : array, shape (C, *S)
+        place : sequence of int, optional
+            Where the window begins in the volume, for the message.
+
+        Returns
+        -------
+        ndarray of float32, shape (C, *S)
+
+        Raises
+        ------
+        InputError
+            If a voxel is NaN or infinite.
+        """
+        values = np.asarray(raw)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            first = np.argwhere(~np.isfinite(values))[0][1:]
+            start = place or (0,) * len(first)
+            where = tuple(int(a + b) for a, b in zip(first, start, strict=True))
+            raise InputError(
+                f"The {self.name} is NaN or infinite at {where}. Networks need numbers: replace "
+                "such voxels, for instance by np.nan_to_num."
+            )
+        column = (-1, *(1,) * (values.ndim - 1))
+        low, high = (np.asarray(v, np.float32).reshape(column) for v in (self.low, self.high))
+        return np.asarray((values.astype(np.float32) - low) * (2 / (high - low)) - 1, np.float32)
+
+
+class ScaledArray:
+    """A volume whose windows are scaled when they are read.
+
+    Parameters
+    ----------
+    raw : array-like, shape (C, *S)
+    scaling : Scaling
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+        float32.
+    """
+
+    def __init__(self, raw: Any, scaling: Scaling) -> None:
+        self._raw, self._scaling = raw, scaling
+        self.shape = tuple(int(n) for n in raw.shape)
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, window: tuple[slice, ...]) -> NDArray[np.float32]:
+        """Read a window of all channels: one slice per axis."""
+        return self._scaling(self._raw[window], [part.start or 0 for part in window[1:]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normalisation:
+    """How grey levels are scaled before a network sees them.
+
+    Attributes
+    ----------
+    kind : {"percentiles", "range"}
+        Between two percentiles of each volume's channels, or between two grey levels.
+    low, high : float
+        Percentiles, 0 to 100, or grey levels; they become -1 and 1.
+    """
+
+    kind: Literal["percentiles", "range"] = "percentiles"
+    low: float = 1.0
+    high: float = 99.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range."""
+        if self.kind not in ("percentiles", "range"):
+            raise InputError(f"kind is {self.kind!r}; use 'percentiles' or 'range'.")
+        numbers = all(np.isfinite(v) for v in (self.low, self.high))
+        inside = self.kind == "range" or (self.low >= 0 and self.high <= 100)
+        if not numbers or not inside or not self.low < self.high:
+            raise InputError(
+                f"low and high are {self.low} and {self.high}; low must be less than high, and "
+                "percentiles lie from 0 to 100."
+            )
+
+    def scaling(self, raw: Any, name: str = "volume") -> Scaling:
+        """Measure a volume.
+
+        Parameters
+        ----------
+        raw : array-like, shape (C, *S)
+            Of a large one blocks spread over it are read.
+        name : str
+            What to call it in messages.
+        """
+        channels = int(raw.shape[0])
+        if self.kind == "range":
+            return Scaling(low=(self.low,) * channels, high=(self.high,) * channels, name=name)
+        seen = [np.concatenate(parts) for parts in zip(*_spread_blocks(raw), strict=True)]
+        bounds = [_percentiles(values, (self.low, self.high)) for values in seen]
+        return Scaling(low=tuple(b[0] for b in bounds), high=tuple(b[1] for b in bounds), name=name)
+
+
+def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> tuple[float, float]:
+    """Two percentiles of what is finite, apart also if nearly all voxels are equal."""
+    values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if not values.size:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(values, shares))
+    if high > low:
+        return low, high
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low, low + 1.0)
+
+
+def _spread_blocks(raw: Any) -> Iterator[list[NDArray[Any]]]:
+    """Yield the values of each channel in blocks that lie evenly over a volume."""
+    shape = raw.shape[1:]
+    if isinstance(raw, np.ndarray):
+        step = max(1, round((np.prod(shape) / _SAMPLES) ** (1 / len(shape))))
+        thinned = raw[:, *(slice(None, None, step),) * len(shape)]
+        yield [channel.ravel() for channel in thinned]
+        return
+    per_axis = max(1, int(_MOST_BLOCKS ** (1 / len(shape))))
+    starts = [_starts(n, per_axis) for n in shape]
+    for corner in itertools.product(*starts):
+        window = tuple(slice(a, a + _BLOCK) for a in corner)
+        yield [channel.ravel() for channel in np.asarray(raw[:, *window])]
+
+
+def _starts(length: int, count: int) -> list[int]:
+    """Begins of up to `count` blocks, the first and the last at the ends."""
+    return sorted({int(a) for a in np.linspace(0, max(0, length - _BLOCK), count)})

@@ -1,0 +1,110 @@
+"""The whole state of a training in one file, written in one step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_implicitseg.errors import FileError
+from napari_implicitseg.tensor_files import read_tensors, write_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor, nn
+
+__all__ = ["Checkpoint", "optimizer_tensors", "restore_optimizer"]
+
+_FORMAT = "napari-implicitseg/training/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """State of a training between two steps.
+
+    Attributes
+    ----------
+    step : int
+        Steps that are done.
+    plan : mapping
+        Options and shapes, as JSON values; a training goes on only under the same.
+    parts : mapping of str to mapping of str to Tensor
+        "network", "average", "best", and "optimizer".
+    history : list of mapping
+        Figures so far.
+    """
+
+    step: int
+    plan: Mapping[str, Any]
+    parts: Mapping[str, Mapping[str, Tensor]]
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Replace the file at once.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written; the old one stays.
+        """
+        tensors = {
+            f"{part}/{name}": tensor.detach().cpu().contiguous().numpy()
+            for part, own in self.parts.items()
+            for name, tensor in own.items()
+        }
+        about = {"step": self.step, "plan": dict(self.plan), "history": self.history}
+        write_tensors(path, tensors, metadata={"format": _FORMAT, "training": json.dumps(about)})
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """Read what `write` wrote.
+
+        Raises
+        ------
+        FileError
+            If it is missing, damaged or another tool's.
+        """
+        tensors, metadata = read_tensors(path, wanted="a checkpoint")
+        try:
+            if metadata.get("format") != _FORMAT:
+                raise ValueError(f"its format is {metadata.get('format')!r}, not {_FORMAT!r}")
+            about = json.loads(metadata["training"])
+            parts: dict[str, dict[str, Tensor]] = {}
+            for name, values in tensors.items():
+                part, _, rest = name.partition("/")
+                parts.setdefault(part, {})[rest] = torch.from_numpy(values.copy())
+            return cls(
+                step=int(about["step"]),
+                plan=about["plan"],
+                parts=parts,
+                history=list(about["history"]),
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise FileError(
+                f"'{path}' is no checkpoint of a training: {error}. Train anew without resuming."
+            ) from error
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """Moments of an optimiser by the names of the parameters."""
+    out = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            out[f"{name}/{key}"] = torch.as_tensor(value)
+    return out
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put the moments back where `optimizer_tensors` took them from."""
+    parameters = dict(network.named_parameters())
+    for name, tensor in tensors.items():
+        owner, _, key = name.rpartition("/")
+        parameter = parameters[owner]
+        device = "cpu" if key == "step" else parameter.device
+        optimizer.state[parameter][key] = tensor.to(device)

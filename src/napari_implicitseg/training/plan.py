@@ -1,0 +1,174 @@
+"""From options and volumes to what a training does: network, edges, patches, parts held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from napari_implicitseg.affinities.descriptors import descriptor_channels
+from napari_implicitseg.affinities.ops import checked_offsets, neighbourhood
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.predictors.cnn import CNNConfig
+from napari_implicitseg.predictors.unet import UNetConfig
+from napari_implicitseg.training.augment import Augmentation
+from napari_implicitseg.training.examples import _listed as as_volumes
+from napari_implicitseg.training.examples import checked_volumes, hold_out
+from napari_implicitseg.training.patches import fitting_patch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari_implicitseg.config import TrainConfig
+    from napari_implicitseg.training.examples import TrainingVolume
+
+__all__ = ["Plan", "make_plan"]
+
+_FLAT = 4.0
+# About what two cores do in a fraction of a second.
+_PATCH_VOXELS = {2: 192**2, 3: 56**3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a training does.
+
+    Attributes
+    ----------
+    network : UNetConfig or CNNConfig
+    offsets : tuple of tuple of int
+        In the axes of the network.
+    spacing : tuple of float
+        Per axis of the network.
+    patch_shape : tuple of int
+        Per axis of the network.
+    augmentation : Augmentation
+    taught, held : tuple of TrainingVolume
+        What is learned from, and what is validated on.
+    """
+
+    network: UNetConfig | CNNConfig
+    offsets: tuple[tuple[int, ...], ...]
+    spacing: tuple[float, ...]
+    patch_shape: tuple[int, ...]
+    augmentation: Augmentation
+    taught: tuple[TrainingVolume, ...]
+    held: tuple[TrainingVolume, ...]
+
+    @property
+    def ndim(self) -> int:
+        """Axes of the network."""
+        return int(self.network.ndim)
+
+
+def make_plan(volumes: Any, config: TrainConfig) -> Plan:
+    """Decide what a training does.
+
+    Parameters
+    ----------
+    volumes : volumes, see `checked_volumes`
+    config : TrainConfig
+
+    Raises
+    ------
+    InputError
+        If volumes and options do not go together.
+    """
+    listed = as_volumes(volumes)
+    checked = checked_volumes(listed, ndim=config.ndim or _axes(listed, config))
+    ndim = config.ndim or _axes(checked, config)
+    spacing = _common_spacing(checked)[-ndim:]
+    offsets = _offsets(config, ndim, spacing)
+    network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
+    taught, held = _parts(checked, config.held_out)
+    patch = config.patch_shape or _usual_patch(spacing, network)
+    if len(patch) != ndim:
+        raise InputError(
+            f"patch_shape is {patch} but the network has {ndim} axes; give one length per axis."
+        )
+    return Plan(
+        network=network,
+        offsets=offsets,
+        spacing=spacing,
+        patch_shape=fitting_patch(patch, taught, stride=network.stride),
+        augmentation=Augmentation.for_spacing(spacing) if config.augment else Augmentation.none(),
+        taught=taught,
+        held=held,
+    )
+
+
+def _axes(volumes: Sequence[TrainingVolume], config: TrainConfig) -> int:
+    """Axes of the network for these volumes."""
+    if config.network == "cnn":
+        return 2
+    if config.patch_shape is not None:
+        return len(config.patch_shape)
+    flat = any(len(v.shape) == 2 or v.voxel_size[0] > _FLAT * v.voxel_size[-1] for v in volumes)
+    return 2 if flat else 3
+
+
+def _common_spacing(volumes: Sequence[TrainingVolume]) -> tuple[float, ...]:
+    """Voxel size all volumes have."""
+    first = volumes[0].voxel_size
+    for other in volumes[1:]:
+        pairs = zip(first[::-1], other.voxel_size[::-1], strict=False)
+        if any(not 0.8 < a / b < 1.25 for a, b in pairs):
+            raise InputError(
+                f"{other.name} has voxels of {other.voxel_size} but {volumes[0].name} of {first}. "
+                "One network learns one voxel size: rescale one of them."
+            )
+    return first
+
+
+def _offsets(
+    config: TrainConfig, ndim: int, spacing: tuple[float, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Edges the network predicts."""
+    wanted = config.neighbourhood
+    if isinstance(wanted, str):
+        return neighbourhood(wanted, ndim=ndim, spacing=spacing)
+    return checked_offsets(wanted, ndim)
+
+
+def _network(
+    config: TrainConfig, ndim: int, spacing: tuple[float, ...], channels: int, edges: int
+) -> UNetConfig | CNNConfig:
+    """Architecture of the network."""
+    outputs = edges + (descriptor_channels(ndim) if config.descriptors else 0)
+    if config.network == "cnn":
+        if ndim != 2:
+            raise InputError("The network 'cnn' is for 2D affinities; use ndim=2, or a U-Net.")
+        features = (*CNNConfig().features[:-1], outputs)
+        return CNNConfig(in_channels=channels, features=features, norm=config.norm)
+    widths = config.widths or tuple(config.width * 2**level for level in range(config.depth))
+    usual = UNetConfig.from_spacing(
+        spacing,
+        depth=len(widths),
+        in_channels=channels,
+        out_channels=outputs,
+        norm=config.norm,
+    )
+    return replace(usual, widths=widths)
+
+
+def _parts(
+    volumes: Sequence[TrainingVolume], share: float
+) -> tuple[tuple[TrainingVolume, ...], tuple[TrainingVolume, ...]]:
+    """Split every volume."""
+    if not share:
+        return tuple(volumes), ()
+    parts = [hold_out(volume, share) for volume in volumes]
+    return tuple(p[0] for p in parts), tuple(p[1] for p in parts if p[1] is not None)
+
+
+def _usual_patch(spacing: tuple[float, ...], network: UNetConfig | CNNConfig) -> tuple[int, ...]:
+    """Patch of a usual number of voxels, about as long in all directions."""
+    ndim = len(spacing)
+    sides = [min(spacing) / s for s in spacing]
+    share = 1.0
+    for side in sides:
+        share *= side
+    length = (_PATCH_VOXELS[ndim] / share) ** (1 / ndim)
+    return tuple(
+        max(step, round(length * side / step) * step)
+        for side, step in zip(sides, network.stride, strict=True)
+    )

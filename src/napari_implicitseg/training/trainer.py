@@ -1,0 +1,391 @@
+"""Training of a network for affinities, which may be stopped and resumed at any step."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from napari_implicitseg.atomic import explain
+from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
+from napari_implicitseg.models.affinity import AffinityModel, with_channel
+from napari_implicitseg.models.normalise import Normalisation, ScaledArray
+from napari_implicitseg.models.precision import autocast, fast_precision, memory_format
+from napari_implicitseg.predictors.architectures import build_network, describe_network
+from napari_implicitseg.training.checkpoint import (
+    Checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from napari_implicitseg.training.journal import Journal
+from napari_implicitseg.training.objective import Objective, learning_rate
+from napari_implicitseg.training.patches import PatchSampler, Prefetcher
+from napari_implicitseg.training.plan import make_plan
+from napari_implicitseg.training.validation import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.config import TrainConfig
+    from napari_implicitseg.predictors.architectures import Network
+    from napari_implicitseg.training.examples import TrainingVolume
+    from napari_implicitseg.training.patches import Batch
+    from napari_implicitseg.training.plan import Plan
+
+__all__ = ["train"]
+
+_CHECKPOINT = Path("training", "checkpoint.safetensors")
+_GRADIENT_NORM = 5.0
+# Options that change how a training runs but not what comes out.
+_OF_NO_EFFECT = ("workers", "checkpoint_every", "unit", "data", "licence")
+
+
+def train(
+    volumes: Any,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool,
+    device: torch.device,
+    progress: Progress | None,
+) -> AffinityModel:
+    """Train a network and keep the best of it in a model folder.
+
+    Parameters
+    ----------
+    volumes : see `checked_volumes`
+    config : TrainConfig
+    out : Path
+        Folder of the model; its checkpoint lies in `training/`.
+    resume : bool
+        Go on from the checkpoint in `out`, if there is one.
+    device : torch.device
+    progress : Progress or None
+
+    Raises
+    ------
+    InputError, FileError
+        If volumes, options and folder do not go together.
+    Cancelled
+        If `progress` asked to stop; the checkpoint holds all steps done.
+    """
+    plan = make_plan(volumes, config)
+    _check_folder(out, resume)
+    training = _Training(plan, config, out, device)
+    if resume and (out / _CHECKPOINT).is_file():
+        training.restore(Checkpoint.read(out / _CHECKPOINT))
+    try:
+        training.run(progress)
+    finally:
+        training.journal.close()
+    return training.result()
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds another training; make it where it is missing."""
+    taken = (out / _CHECKPOINT).exists() or (out / "model.json").exists()
+    if taken and not resume:
+        raise OutputExistsError(
+            f"'{out}' already holds a model. Resume its training, or train into another folder."
+        )
+    try:
+        (out / _CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, out, "write") from error
+
+
+class _Training:
+    """A network on its way through the steps.
+
+    Parameters
+    ----------
+    plan : Plan
+    config : TrainConfig
+    out : Path
+    device : torch.device
+    """
+
+    def __init__(self, plan: Plan, config: TrainConfig, out: Path, device: torch.device) -> None:
+        self._plan, self._config, self._out, self._device = plan, config, out, device
+        network = build_network(
+            {"architecture": plan.network.kind, **plan.network.to_json()}, seed=config.seed
+        )
+        self._network = network.to(device).to(memory_format=memory_format(plan.ndim))  # type: ignore[call-overload]
+        self._average = AveragedModel(
+            self._network, multi_avg_fn=_decay(config.average), use_buffers=True
+        )
+        self._optimizer = _optimizer(self._network, config)
+        self._forward = torch.compile(self._network) if config.compile else self._network
+        self._objective = Objective(config, plan.offsets, plan.spacing)
+        self._validation = Validation(plan.held, plan.ndim)
+        self._precision = fast_precision(device) if config.precision == "auto" else config.precision
+        self._rule = Normalisation()
+        self._scaled = [_scaled(volume, self._rule) for volume in plan.taught]
+        self._patch = plan.patch_shape
+        self._step, self._saved = 0, -1
+        self._best: dict[str, Tensor] = {}
+        self.journal = Journal(out / _CHECKPOINT.parent, config.steps)
+
+    def run(self, progress: Progress | None) -> None:
+        """Take the steps that are left; with too little memory in smaller patches."""
+        while self._step < self._config.steps:
+            try:
+                self._run(progress)
+            except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+                if not _lacks_memory(error):
+                    raise
+                self._shrink(error)
+        if not self._best:
+            self._keep({})
+        self._save()
+
+    def _run(self, progress: Progress | None) -> None:
+        """Take the steps that are left."""
+        config = self._config
+        sampler = PatchSampler(
+            self._scaled,
+            self._patch,
+            seed=config.seed,
+            augmentation=self._plan.augmentation,
+            border_share=config.border_share,
+        )
+        steps = range(self._step, config.steps)
+        with Prefetcher(
+            sampler, steps, batch_size=config.batch_size, workers=config.workers
+        ) as batches:
+            for batch in batches:
+                self._take(batch.to(self._device))
+                if self._validation and self._is_due(config.validate_every):
+                    self._validate()
+                if self._is_due(config.checkpoint_every):
+                    self._save()
+                self._tell(progress)
+
+    def _is_due(self, every: int) -> bool:
+        """Whether something is to be done after this step."""
+        return self._step % every == 0 or self._step == self._config.steps
+
+    def _take(self, batch: Batch) -> None:
+        """Take one step."""
+        begin = time.perf_counter()
+        rate = learning_rate(self._config, self._step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._network.train()
+        raw = batch.raw.to(memory_format=memory_format(self._plan.ndim))
+        with autocast(self._device, self._precision):
+            logits = self._forward(raw)
+        loss = self._objective(logits, batch, self._step)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
+        value = float(loss.detach())
+        if value != value:
+            raise InputError(
+                f"The training diverged at step {self._step}: its loss is no number. Resume it "
+                f"with a learning rate below {self._config.learning_rate:g}, or train anew."
+            )
+        self._optimizer.step()
+        self._average.update_parameters(self._network)
+        self._step += 1
+        self.journal.step(self._step, value, rate, time.perf_counter() - begin)
+
+    def _validate(self) -> None:
+        """Measure the averaged weights, and keep the best."""
+        figures = self._validation(self._model(self._averaged()), self._device)
+        best = self.journal.best
+        self.journal.validation(self._step, figures)
+        if best is None or figures["voi"] < best["voi"]:
+            self._keep(figures)
+
+    def _keep(self, figures: Mapping[str, float]) -> None:
+        """Write the averaged weights as the model."""
+        self._best = {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in self._averaged().state_dict().items()
+        }
+        self._model(self._averaged(), figures).save(self._out)
+
+    def _averaged(self) -> Network:
+        """Network whose weights are the moving average."""
+        module: Network = self._average.module.eval()  # type: ignore[assignment]
+        return module
+
+    def _model(self, network: Network, figures: Mapping[str, float] | None = None) -> AffinityModel:
+        """Model of a network as it is now."""
+        config = self._config
+        return AffinityModel(
+            network=network,
+            offsets=self._plan.offsets,
+            spacing=self._plan.spacing,
+            unit=config.unit,
+            normalisation=self._rule,
+            name=self._out.resolve().name,
+            training={
+                "data": config.data,
+                "licence": config.licence,
+                "volumes": [_described(v) for v in self._plan.taught],
+                "patch_shape": list(self._patch),
+                "steps": self._step,
+                "config": asdict(config),
+            },
+            metrics=dict(figures or {}),
+        )
+
+    def _tell(self, progress: Progress | None) -> None:
+        """Report; stops with a checkpoint if the callback asks to."""
+        if progress is None:
+            return
+        try:
+            progress(self._step / self._config.steps, self.journal.line())
+        except Cancelled:
+            self._save()
+            raise
+
+    def _shrink(self, error: BaseException) -> None:
+        """Halve the longest side of the patches."""
+        least = [2 * s for s in self._plan.network.stride]
+        sides = list(self._patch)
+        free = [n if n >= 2 * small else 0 for n, small in zip(sides, least, strict=True)]
+        if not any(free):
+            raise InputError(
+                f"There is not enough memory for patches of {self._patch}. Use a smaller width, "
+                "depth or batch size."
+            ) from error
+        axis = free.index(max(free))
+        step = self._plan.network.stride[axis]
+        sides[axis] = sides[axis] // 2 // step * step
+        warnings.warn(
+            f"There is not enough memory for patches of {self._patch}: the training goes on with "
+            f"{tuple(sides)}.",
+            stacklevel=2,
+        )
+        self._patch = tuple(sides)
+
+    def _save(self) -> None:
+        """Write the checkpoint, unless it is there."""
+        if self._saved == self._step:
+            return
+        Checkpoint(
+            step=self._step,
+            plan={**self._fingerprint(), "patch": list(self._patch)},
+            parts={
+                "network": self._network.state_dict(),
+                "average": self._average.state_dict(),
+                "best": self._best,
+                "optimizer": optimizer_tensors(self._optimizer, self._network),
+            },
+            history=self.journal.history,
+        ).write(self._out / _CHECKPOINT)
+        self._saved = self._step
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Return what must not change between the runs of one training."""
+        options = {k: v for k, v in asdict(self._config).items() if k not in _OF_NO_EFFECT}
+        return {
+            **{f"option {name}": _plain(value) for name, value in options.items()},
+            "network": describe_network(self._network),
+            "offsets": _plain(self._plan.offsets),
+            "volumes": [_plain(v.shape) for v in self._plan.taught],
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint was written.
+
+        Raises
+        ------
+        FileError
+            If it belongs to a training with other options; names the first.
+        """
+        for name, value in self._fingerprint().items():
+            if checkpoint.plan.get(name) != value:
+                raise FileError(
+                    f"The training in '{self._out}' had {name} = {checkpoint.plan.get(name)!r}, "
+                    f"now it is {value!r}. Resume it with what it had, or train into another "
+                    "folder."
+                )
+        self._patch = tuple(checkpoint.plan["patch"])
+        self._network.load_state_dict(checkpoint.parts["network"])
+        self._average.load_state_dict(checkpoint.parts["average"])
+        restore_optimizer(self._optimizer, self._network, checkpoint.parts.get("optimizer", {}))
+        self._best = dict(checkpoint.parts.get("best", {}))
+        self._step = self._saved = checkpoint.step
+        self.journal.restore(checkpoint.history)
+        if self._best:
+            # The folder may have been written to after the checkpoint, or half.
+            self._best_model().save(self._out)
+
+    def _best_model(self) -> AffinityModel:
+        """Model of the weights that were kept."""
+        network = copy.deepcopy(self._averaged()).cpu()
+        network.load_state_dict(self._best)
+        return self._model(network.eval().requires_grad_(False), self.journal.best)
+
+    def result(self) -> AffinityModel:
+        """Return the model that was kept."""
+        return self._best_model()
+
+
+def _scaled(volume: TrainingVolume, rule: Normalisation) -> TrainingVolume:
+    """Volume whose grey levels are those the network sees."""
+    raw = volume.raw if len(volume.raw.shape) > len(volume.shape) else with_channel(volume.raw)
+    return replace(volume, raw=ScaledArray(raw, rule.scaling(raw, volume.name)))
+
+
+def _described(volume: TrainingVolume) -> dict[str, Any]:
+    """Return what a model says of a volume it has learned from."""
+    return {
+        "name": volume.name,
+        "shape": list(volume.shape),
+        "spacing": list(volume.voxel_size),
+        "zero": volume.zero,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _decay(average: float) -> Any:
+    """Average the weights, over fewer steps at first: they are far from good there."""
+
+    def blend(kept: list[Tensor], new: list[Tensor], count: Tensor) -> None:
+        if not kept[0].is_floating_point():  # Counters of batch norm.
+            for old, value in zip(kept, new, strict=True):
+                old.copy_(value)
+            return
+        steps = int(count)
+        decay = min(average, (1 + steps) / (10 + steps))
+        for old, value in zip(kept, new, strict=True):
+            old.lerp_(value, 1 - decay)
+
+    return torch.no_grad()(blend)
+
+
+def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; biases and norms do not decay."""
+    large = [p for p in network.parameters() if p.ndim > 1]
+    small = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": large, "weight_decay": config.weight_decay},
+        {"params": small, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text

@@ -1,0 +1,184 @@
+"""Affinities in files: OME-Zarr with the edges as channels, or HDF5."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.affinities.ops import Affinities
+from napari_implicitseg.atomic import exists_error, explain, replace_file, replace_folder
+from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
+from napari_implicitseg.volumes.ome_zarr import open_node
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.volumes.volume import Grid
+
+__all__ = ["check_affinity_output", "read_affinities", "write_affinities"]
+
+_ABOUT = "napari-implicitseg"
+_FORMAT = "napari-implicitseg/affinities/1"
+_HDF5 = (".h5", ".hdf5", ".hdf")
+_KEY = "affinities"
+_CHUNK = {2: (512, 512), 3: (64, 64, 64)}
+_HALF = "float16"
+
+
+def check_affinity_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name affinities cannot be written to.
+
+    Raises
+    ------
+    OutputExistsError, FileError
+    """
+    if path.suffix.lower() not in (".zarr", *_HDF5):
+        raise FileError(
+            f"Affinities cannot be written to '{path}': use a name that ends in .zarr or .h5."
+        )
+    if not path.absolute().parent.is_dir():
+        raise FileError(f"The folder of '{path}' does not exist. Make it, or write elsewhere.")
+    if os.path.lexists(path) and not overwrite:
+        raise exists_error(path)
+
+
+def write_affinities(
+    path: str | os.PathLike[str],
+    affinities: Affinities,
+    grid: Grid,
+    *,
+    overwrite: bool = False,
+    half: bool = False,
+) -> None:
+    """Write affinities so that viewers show them and `read_affinities` reads them.
+
+    Parameters
+    ----------
+    path : path
+        ``NAME.zarr``, OME-Zarr 0.5 with the edges as channels; or ``NAME.h5`` with a
+        dataset "affinities".
+    affinities : Affinities
+    grid : Grid
+        Axes, scale, translation and units of the volume.
+    overwrite : bool
+        Replace what is there.
+    half : bool
+        Store float16, which halves the size and keeps three digits.
+
+    Raises
+    ------
+    OutputExistsError
+        If `path` exists and `overwrite` is false.
+    FileError
+        If it cannot be written; what was there stays.
+    """
+    target = Path(path)
+    check_affinity_output(target, overwrite=overwrite)
+    dtype = _HALF if half else "float32"
+    about = {"format": _FORMAT, "offsets": [list(o) for o in affinities.offsets]}
+    if target.suffix.lower() in _HDF5:
+        with replace_file(target, overwrite=overwrite) as temporary:
+            _write_hdf5(temporary, affinities, about, dtype)
+        return
+    with replace_folder(target, overwrite=overwrite) as folder:
+        _write_zarr(folder, target.stem, affinities, grid, about, dtype)
+
+
+def _write_zarr(
+    folder: Path, name: str, affinities: Affinities, grid: Grid, about: dict[str, Any], dtype: str
+) -> None:
+    """Write an OME-Zarr image of one level into an empty folder."""
+    import zarr
+
+    axes: list[dict[str, Any]] = [{"name": "c", "type": "channel"}]
+    for axis, unit in zip(grid.axes, grid.units, strict=True):
+        axes.append({"name": axis, "type": "space", **({"unit": unit} if unit else {})})
+    moves = [
+        {"type": "scale", "scale": [1.0, *grid.scale]},
+        {"type": "translation", "translation": [0.0, *grid.translate]},
+    ]
+    multiscale = {
+        "name": name,
+        "axes": axes,
+        "datasets": [{"path": "0", "coordinateTransformations": moves}],
+    }
+    attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}, _ABOUT: about}
+    group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
+    sides = zip(_CHUNK[affinities.ndim], affinities.shape, strict=True)
+    array = group.create_array(
+        "0",
+        shape=affinities.data.shape,
+        dtype=dtype,
+        chunks=(1, *(min(c, n) for c, n in sides)),
+        dimension_names=["c", *grid.axes],
+    )
+    for number, data in enumerate(affinities.data):
+        array[number] = data.astype(dtype)
+
+
+def _write_hdf5(path: Path, affinities: Affinities, about: dict[str, Any], dtype: str) -> None:
+    """Write a dataset with the voxel size as CREMI names it."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            _KEY, data=affinities.data.astype(dtype), compression="gzip", shuffle=True, chunks=True
+        )
+        data.attrs["resolution"] = affinities.spacing
+        data.attrs[_ABOUT] = json.dumps(about)
+
+
+def read_affinities(path: str | os.PathLike[str]) -> Affinities:
+    """Read what `write_affinities` wrote.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged or holds no affinities.
+    """
+    source = Path(path)
+    read = _read_hdf5 if source.suffix.lower() in _HDF5 else _read_zarr
+    data, about, spacing = read(source)
+    try:
+        if about.get("format") != _FORMAT:
+            raise InputError(f"its format is {about.get('format')!r}, not {_FORMAT!r}")
+        offsets = tuple(tuple(int(v) for v in offset) for offset in about["offsets"])
+        return Affinities(data=data.astype(np.float32), offsets=offsets, spacing=spacing)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(
+            f"'{source}' holds no affinities of this package: {error}. Predict them anew, or give "
+            "data and offsets to Affinities."
+        ) from error
+
+
+def _read_zarr(path: Path) -> tuple[NDArray[Any], dict[str, Any], tuple[float, ...]]:
+    """Return data, description and voxel size of an OME-Zarr."""
+    node: Any = open_node(path)
+    try:
+        scale = node.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
+        data = np.asarray(node["0"][...])
+        return data, dict(node.attrs.get(_ABOUT, {})), tuple(float(s) for s in scale["scale"][1:])
+    except (*DECODE_ERRORS, AttributeError) as error:
+        raise unreadable(path, error, "affinities") from error
+
+
+def _read_hdf5(path: Path) -> tuple[NDArray[Any], dict[str, Any], tuple[float, ...]]:
+    """Return data, description and voxel size of an HDF5 file."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            data = file[_KEY]
+            about = json.loads(str(data.attrs.get(_ABOUT, "{}")))
+            return data[...], about, tuple(float(s) for s in data.attrs["resolution"])
+    except (KeyError, ValueError) as error:
+        raise unreadable(path, error, "affinities") from error
+    except OSError as error:
+        if error.errno is None:
+            raise unreadable(path, error, "affinities") from error
+        raise explain(error, path, "read") from error
