@@ -140,8 +140,9 @@ def rand_index(table: Contingency) -> float:
 def adapted_rand(table: Contingency, *, background: int | None = None) -> AdaptedRand:
     """Adapted Rand error, as the ISBI 2012, SNEMI3D and CREMI challenges define it.
 
-    It is the `adapted_rand_error` of scikit-image. The voxels outside the objects of the truth
-    are left out by the `ignore` of `contingency`.
+    The voxels outside the objects of the truth are left out by the `ignore` of `contingency`.
+    The error is that of scikit-image's `adapted_rand_error`, which returns precision and recall
+    in each other's place (its issue 6485).
 
     Parameters
     ----------

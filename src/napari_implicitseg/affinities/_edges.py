@@ -56,13 +56,15 @@ def row_bounds(z, y, shape, offset):  # type: ignore[no-untyped-def]
 @numba.njit(inline="always")
 def find(parent, node):  # type: ignore[no-untyped-def]
     """Root of a node; roots hold a negative number. Paths are halved on the way."""
+    # Unsigned, so that no index is checked for counting from the end.
+    node = np.uint64(node)
     above = parent[node]
     while above >= 0:
-        next_above = parent[above]
+        next_above = parent[np.uint64(above)]
         if next_above < 0:
-            return above
+            return np.uint64(above)
         parent[node] = next_above
-        node = next_above
+        node = np.uint64(next_above)
         above = parent[node]
     return node
 

@@ -2,8 +2,9 @@
 
 Only edges inside an object count, so the graph falls apart into the objects, and
 each set of voxels has one label: an edge that joins sets A and B joins |A| |B|
-pairs of one label. Objects are taken one after the other, which keeps the edges
-to sort and the sets to join in the processor's cache.
+pairs of one label. Edges are sorted by object first, in one walk through the volume.
+Objects are then taken one after the other, which keeps the edges to sort and the sets
+to join in the processor's cache.
 """
 
 from __future__ import annotations
@@ -21,84 +22,91 @@ from napari_implicitseg.affinities._edges import (
     sort_edges,
 )
 
-__all__ = ["collect_inside", "group_voxels", "join_groups", "join_inside"]
+__all__ = ["collect_inside", "count_inside", "join_inside", "join_objects"]
 
 
 @numba.njit(cache=True, nogil=True)
-def group_voxels(labels, count, least, voxels):  # type: ignore[no-untyped-def]
-    """Sort labelled voxels by label, and cut them into groups of whole objects.
-
-    Parameters
-    ----------
-    labels : ndarray of int32, shape (N,)
-        Dense; 0 is left out.
-    count : int
-        The largest label.
-    least : int
-        Voxels of a group, unless it is the last: small objects share one sort.
-    voxels : ndarray of int32, shape (N,)
-        Takes the labelled voxels by label, and in C order within one.
-
-    Returns
-    -------
-    ndarray of int64, shape (G + 1,)
-        Where each group begins, and the last one ends.
-    """
-    heads = np.zeros(count + 2, np.int64)
-    for v in range(labels.size):
-        heads[labels[v] + 1] += 1
-    heads[1] = 0
-    for label in range(1, count + 2):
-        heads[label] += heads[label - 1]
-    bounds = [np.int64(0)]
-    for label in range(1, count + 1):
-        if heads[label + 1] - bounds[-1] >= least or label == count:
-            bounds.append(heads[label + 1])
-    for v in range(labels.size):
-        label = labels[v]
-        if label != 0:
-            voxels[heads[label]] = v
-            heads[label] += 1
-    return np.array(bounds)
+def count_inside(mask, labels, shape, offsets, totals):  # type: ignore[no-untyped-def]
+    """Count the usable edges between voxels of one label; add them to `totals[label]`."""
+    size, width = labels.size, shape[2]
+    for k in range(len(offsets)):
+        offset = offsets[k]
+        step = (offset[0] * shape[1] + offset[1]) * width + offset[2]
+        for line in range(shape[0] * shape[1]):
+            z = line // shape[1]
+            low, high = row_bounds(z, line - z * shape[1], shape, offset)
+            v, stop = line * width + low, line * width + high
+            while v < stop:
+                label, found = labels[v], 0
+                while v < stop and labels[v] == label:
+                    found += labels[v + step] == label and is_usable(mask, k * size + v)
+                    v += 1
+                totals[label] += found
 
 
 @numba.njit(cache=True, nogil=True)
 def collect_inside(  # type: ignore[no-untyped-def]
-    bits, mask, labels, voxels, shape, offsets, voxel_bits, parent, begin, end, edges
+    bits,
+    mask,
+    labels,
+    first,
+    last,
+    shape,
+    offsets,
+    voxel_bits,
+    row_step,
+    parent,
+    begin,
+    end,
+    heads,
+    edges,
 ):
-    """Collect the usable edges from voxels to others of their label.
+    """Collect the usable edges inside objects `first` to `last`, each object's where it belongs.
 
     Those before `begin` have been used; where there were any, edges within one set of `parent`
     are left out, since they cannot join anything any more.
 
-    Returns
-    -------
-    int
-        How many there are; `edges` takes as many as it can hold.
+    Parameters
+    ----------
+    first, last : int
+        Labels, from 1.
+    row_step : int
+        Take edges from every so many rows.
+    begin, end : int
+        Take edges from `begin` on and before `end`.
+    heads : ndarray of int64, shape (L + 1,)
+        Place in `edges` of the next edge of each label. Changed in place, also where edges
+        would be further on than `edges` is long and are not written.
+    edges : ndarray of int64
     """
     size, width = labels.size, shape[2]
-    count = 0
+    has_all = begin == 0 and end == LAST_EDGE and mask.size == 0
     for k in range(len(offsets)):
         offset = offsets[k]
         step = (offset[0] * shape[1] + offset[1]) * width + offset[2]
-        row, low, high = np.int64(-width), np.int64(0), np.int64(0)
-        for i in range(voxels.size):
-            v = np.int64(voxels[i])
-            if v < row or v >= row + width:
-                y = v // width
-                row = y * width
-                z = y // shape[1]
-                low, high = row_bounds(z, y - z * shape[1], shape, offset)
-            if not low <= v - row < high or labels[v] != labels[v + step]:
-                continue
-            edge = fetch(bits, k, v, size, voxel_bits)
-            if begin <= edge < end and is_usable(mask, k * size + v):
-                if begin > 0 and find(parent, v) == find(parent, v + step):
+        for line in range(0, shape[0] * shape[1], row_step):
+            z = line // shape[1]
+            low, high = row_bounds(z, line - z * shape[1], shape, offset)
+            v, stop = line * width + low, line * width + high
+            while v < stop:
+                label = labels[v]
+                if not first <= label <= last:
+                    v += 1
                     continue
-                if count < edges.size:
-                    edges[count] = edge
-                count += 1
-    return count
+                head = heads[label]
+                while v < stop and labels[v] == label:
+                    if labels[v + step] == label:
+                        edge = fetch(bits, k, v, size, voxel_bits)
+                        if has_all or (
+                            begin <= edge < end
+                            and is_usable(mask, k * size + v)
+                            and (begin == 0 or find(parent, v) != find(parent, v + step))
+                        ):
+                            if head < edges.size:
+                                edges[head] = edge
+                            head += 1
+                    v += 1
+                heads[label] = head
 
 
 @numba.njit(cache=True, nogil=True)
@@ -118,8 +126,7 @@ def join_inside(edges, count, parent, steps, voxel_bits, pairs):  # type: ignore
     size = parent.size
     for i in range(count):
         k, v = name_of(edges[i], voxel_bits)
-        a = find(parent, v)
-        b = find(parent, v + steps[k])
+        a, b = find(parent, v), find(parent, v + steps[k])
         if a != b:
             size_a, size_b = -np.int64(parent[a]), -np.int64(parent[b])
             pairs[k * size + v] = size_a * size_b
@@ -130,26 +137,28 @@ def join_inside(edges, count, parent, steps, voxel_bits, pairs):  # type: ignore
 
 
 @numba.njit(cache=True, nogil=True)
-def join_groups(  # type: ignore[no-untyped-def]
-    bits,
-    mask,
-    labels,
-    voxels,
-    bounds,
-    shape,
-    offsets,
-    steps,
-    voxel_bits,
-    edges,
-    spare,
-    parent,
-    pairs,
+def join_objects(  # type: ignore[no-untyped-def]
+    edges, bounds, least, spare, parent, steps, voxel_bits, pairs
 ):
-    """Count the pairs that edges inside objects join, one group of objects after the other."""
-    for g in range(bounds.size - 1):
-        group = voxels[bounds[g] : bounds[g + 1]]
-        count = collect_inside(
-            bits, mask, labels, group, shape, offsets, voxel_bits, parent, 0, LAST_EDGE, edges
-        )
-        ordered = spare if sort_edges(edges, spare, count) else edges
-        join_inside(ordered, count, parent, steps, voxel_bits, pairs)
+    """Sort and join the edges of objects, in groups of at least `least` edges.
+
+    Parameters
+    ----------
+    edges : ndarray of int64
+        Those of object i from `bounds[i]` on and before `bounds[i + 1]`. Used up.
+    bounds : ndarray of int64
+    least : int
+        Small objects share one sort.
+    spare : ndarray of int64
+        Room for the edges of the largest object, and for `least` more.
+    parent, steps, voxel_bits, pairs
+        As `join_inside` takes them.
+    """
+    begin = bounds[0]
+    for i in range(1, bounds.size):
+        count = bounds[i] - begin
+        if count >= least or i == bounds.size - 1:
+            group = edges[begin : bounds[i]]
+            ordered = spare if sort_edges(group, spare, count) else group
+            join_inside(ordered, count, parent, steps, voxel_bits, pairs)
+            begin = bounds[i]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,14 +12,14 @@ from napari_implicitseg.affinities._between import collect_between, contract, nu
 from napari_implicitseg.affinities._edges import LAST_EDGE, sort_edges
 from napari_implicitseg.affinities._objects import (
     collect_inside,
-    group_voxels,
-    join_groups,
+    count_inside,
     join_inside,
+    join_objects,
 )
 from napari_implicitseg.affinities._tree import join_nodes, pairs_of_one_label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -27,12 +27,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Buffers", "pairs_in_one_tree", "pairs_inside"]
 
-# Voxels of a group of small objects: its edges fill most of a first-level cache.
-_GROUP = 4096
+# Edges of a group of small objects: they fill most of a first-level cache.
+_GROUP = 1 << 12
 # Each part takes one look at all edges.
 _MOST_PARTS = 8
-# A prime, so that a sample falls in step with no axis.
-_SAMPLED = 257
+# Rows, at least, whose edges stand for all when these are divided.
+_SAMPLED_ROWS = 1000
+
+
+class Collect(Protocol):
+    """Writes edges from `begin` on and before `end` to an array, and returns how many there are.
+
+    The array takes as many as it can hold. With a `row_step`, only those from some rows.
+    """
+
+    def __call__(
+        self, begin: int, end: int, edges: NDArray[np.int64], row_step: int = 1, /
+    ) -> int: ...
 
 
 class Buffers:
@@ -51,41 +62,31 @@ class Buffers:
             held = self._held[name] = np.empty(size, kind)
         return held[:size]
 
-    def filled(self, name: str, size: int, value: int) -> NDArray[np.int32]:
-        """Return an array of int32 that holds a value."""
-        array: NDArray[np.int32] = self.take(name, size, np.int32)
+    def filled(self, name: str, size: int, value: int, kind: Any = np.int32) -> NDArray[Any]:
+        """Return an array that holds a value."""
+        array = self.take(name, size, kind)
         array.fill(value)
         return array
 
 
 def _in_order(
-    collect: Callable[[int, int, NDArray[np.int64]], int],
-    sampled: Callable[[int, int, NDArray[np.int64]], int],
-    most: int,
-    buffers: Buffers,
+    collect: Collect, sample: Sample, buffers: Buffers
 ) -> Iterator[tuple[NDArray[np.int64], int]]:
-    """Yield edges in order, about `most` at a time.
+    """Yield edges in order, about `sample.edges_at_once` at a time.
 
     From the second part on only those that can still join something are collected, the idea of
     Filter-Kruskal (Osipov, Sanders and Singler 2009).
-
-    Parameters
-    ----------
-    collect, sampled : callable
-        Write edges from `begin` on and before `end` to an array, and return how many there are.
-        `sampled` takes a part of them.
-    most : int
-    buffers : Buffers
     """
     none = np.empty(0, np.int64)
     total = collect(0, LAST_EDGE, none)
-    parts = min(_MOST_PARTS, max(1, math.ceil(total / most)))
+    parts = min(_MOST_PARTS, max(1, math.ceil(total / sample.edges_at_once)))
     cuts = none
     if parts > 1:
-        sample = np.empty(sampled(0, LAST_EDGE, none), np.int64)
-        sampled(0, LAST_EDGE, sample)
-        sample.sort()
-        cuts = sample[np.arange(1, parts) * len(sample) // parts]
+        rows = max(1, int(sample.shape[0] * sample.shape[1]) // _SAMPLED_ROWS) | 1
+        some = np.empty(collect(0, LAST_EDGE, none, rows), np.int64)
+        collect(0, LAST_EDGE, some, rows)
+        some.sort()
+        cuts = some[np.arange(1, parts) * len(some) // parts]
     room = total if parts == 1 else int(1.1 * total / parts)
     for begin, end in pairwise([0, *cuts.tolist(), LAST_EDGE]):
         edges = buffers.take("edges", room, np.int64)
@@ -98,42 +99,87 @@ def _in_order(
         yield spare if sort_edges(edges, spare, count) else edges, count
 
 
-def pairs_inside(sample: Sample, buffers: Buffers) -> NDArray[np.int64]:
+def pairs_inside(sample: Sample, buffers: Buffers, pairs: NDArray[np.int64]) -> None:
     """Count the pairs of one label that edges inside objects join.
 
-    Returns
-    -------
-    ndarray of int64, shape (K * N,)
+    Parameters
+    ----------
+    sample : Sample
+    buffers : Buffers
+    pairs : ndarray of int64, shape (K * N,)
+        Takes the pairs of each edge of the tree; the other elements stay as they are.
     """
-    size, channels = sample.labels.size, len(sample.offsets)
-    pairs = np.zeros(channels * size, np.int64)
-    voxels = buffers.take("voxels", size, np.int32)
-    bounds = group_voxels(sample.labels, sample.label_count, _GROUP, voxels)
-    parent = buffers.filled("sets", size, -1)
-    graph = (sample.bits, sample.mask, sample.labels)
-    steps, bits = sample.steps, sample.voxel_bits
-    lengths = channels * np.diff(bounds)
-    large = np.flatnonzero(lengths > sample.edges_at_once).tolist()
-    room = int(lengths[lengths <= sample.edges_at_once].max(initial=0))
-    edges, spare = (buffers.take(name, room, np.int64) for name in ("edges", "spare"))
-    for first, last in pairwise([-1, *large, len(lengths)]):
-        some = bounds[first + 1 : last + 1]
-        join_groups(
-            *graph, voxels, some, sample.shape, sample.offsets, steps, bits, edges, spare, parent,
-            pairs,
+    parent = buffers.filled("sets", sample.labels.size, -1)
+    totals = np.zeros(sample.label_count + 1, np.int64)
+    count_inside(sample.mask, sample.labels, sample.shape, sample.offsets, totals)
+    totals[0] = 0
+    for first, last in _batches(totals, sample.edges_at_once):
+        if totals[first] > sample.edges_at_once:
+            _join_large(sample, buffers, first, parent, pairs)
+        else:
+            _join_small(sample, buffers, first, last, totals, parent, pairs)
+
+
+def _batches(totals: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """First and last label of objects with up to `most` edges together; larger ones are alone."""
+    batches: list[tuple[int, int]] = []
+    first, edges = 1, 0
+    for label, count in enumerate(totals[1:].tolist(), 1):
+        if edges and (count > most or edges + count > most):
+            batches.append((first, label - 1))
+            first, edges = label, 0
+        edges += count
+        if count > most:
+            batches.append((label, label))
+            first, edges = label + 1, 0
+    if edges:
+        batches.append((first, len(totals) - 1))
+    return batches
+
+
+def _join_small(
+    sample: Sample,
+    buffers: Buffers,
+    first: int,
+    last: int,
+    totals: NDArray[np.int64],
+    parent: NDArray[np.int32],
+    pairs: NDArray[np.int64],
+) -> None:
+    """Join some objects, whose edges are all collected at one time."""
+    here = totals[first : last + 1]
+    bounds = np.concatenate([[0], np.cumsum(here)])
+    heads = np.zeros(len(totals), np.int64)
+    heads[first : last + 1] = bounds[:-1]
+    edges = buffers.take("edges", int(bounds[-1]), np.int64)
+    spare = buffers.take("spare", int(here.max()) + _GROUP, np.int64)
+    collect_inside(
+        sample.bits, sample.mask, sample.labels, first, last, sample.shape, sample.offsets,
+        sample.voxel_bits, 1, parent, 0, LAST_EDGE, heads, edges,
+    )  # fmt: skip
+    join_objects(edges, bounds, _GROUP, spare, parent, sample.steps, sample.voxel_bits, pairs)
+
+
+def _join_large(
+    sample: Sample,
+    buffers: Buffers,
+    label: int,
+    parent: NDArray[np.int32],
+    pairs: NDArray[np.int64],
+) -> None:
+    """Join one object, whose edges are collected some at a time."""
+    heads = np.empty(sample.label_count + 1, np.int64)
+
+    def collect(begin: int, end: int, edges: NDArray[np.int64], row_step: int = 1) -> int:
+        heads[label] = 0
+        collect_inside(
+            sample.bits, sample.mask, sample.labels, label, label, sample.shape, sample.offsets,
+            sample.voxel_bits, row_step, parent, begin, end, heads, edges,
         )  # fmt: skip
-    rest = (sample.shape, sample.offsets, bits, parent)
-    for g in large:
-        group = voxels[bounds[g] : bounds[g + 1]]
-        few = group[::_SAMPLED].copy()
-        for ordered, count in _in_order(
-            lambda *among, group=group: collect_inside(*graph, group, *rest, *among),
-            lambda *among, few=few: collect_inside(*graph, few, *rest, *among),
-            sample.edges_at_once,
-            buffers,
-        ):
-            join_inside(ordered, count, parent, steps, bits, pairs)
-    return pairs
+        return int(heads[label])
+
+    for ordered, count in _in_order(collect, sample, buffers):
+        join_inside(ordered, count, parent, sample.steps, sample.voxel_bits, pairs)
 
 
 def pairs_in_one_tree(
@@ -169,14 +215,12 @@ def pairs_in_one_tree(
     walls = np.empty(labelled, np.int32)
     names, products = np.empty(labelled, np.int64), np.empty(labelled, np.int64)
     graph = (sample.bits, sample.mask, nodes, sample.shape, sample.offsets, sample.voxel_bits)
-    every = max(1, int(sample.shape[0] * sample.shape[1]) // 1024) | 1
+
+    def collect(begin: int, end: int, edges: NDArray[np.int64], row_step: int = 1) -> int:
+        return int(collect_between(*graph, row_step, parent, begin, end, edges))
+
     joins = 0
-    for ordered, count in _in_order(
-        lambda *among: collect_between(*graph, 1, parent, *among),
-        lambda *among: collect_between(*graph, every, parent, *among),
-        sample.edges_at_once,
-        buffers,
-    ):
+    for ordered, count in _in_order(collect, sample, buffers):
         joins = join_nodes(
             ordered, count, nodes, sample.steps, sample.voxel_bits, parent, sums, tails, follow,
             walls, names, products, joins,

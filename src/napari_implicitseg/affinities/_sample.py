@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Sample", "check_size", "make_sample"]
 
 # Edges sorted at one time are as many as voxels, but not fewer than this.
-_LEAST_EDGES = 1 << 20
+_LEAST_EDGES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,8 +66,8 @@ def join_nodes(  # type: ignore[no-untyped-def]
     size, labelled = nodes.size, sums.size
     for i in range(count):
         k, v = name_of(edges[i], voxel_bits)
-        a = find(parent, nodes[v])
-        b = find(parent, nodes[v + steps[k]])
+        a = np.int64(find(parent, nodes[v]))
+        b = np.int64(find(parent, nodes[v + steps[k]]))
         if a == b:
             continue
         if a >= labelled or (b < labelled and parent[a] > parent[b]):

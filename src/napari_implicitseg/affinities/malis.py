@@ -137,13 +137,14 @@ def malis_pair_counts(
         affinities = affinities.data
     sample = make_sample(affinities, labels, offsets, mask)
     shape = np.shape(affinities)
+    # Pages of zeros that are not written to take no memory.
+    counts = MalisCounts(positive=np.zeros(shape, np.int64), negative=np.zeros(shape, np.int64))
     if constrained == "positive":
-        positive = pairs_inside(sample, Buffers()).reshape(shape)
-        return MalisCounts(positive=positive, negative=np.zeros(shape, np.int64))
+        pairs_inside(sample, Buffers(), counts.positive.reshape(-1))
+        return counts
     names, one_label, two_labels = pairs_in_one_tree(
         sample, Buffers(), contracted=constrained == "negative"
     )
-    counts = MalisCounts(positive=np.zeros(shape, np.int64), negative=np.zeros(shape, np.int64))
     counts.negative.reshape(-1)[names] = two_labels
     if constrained is None:
         counts.positive.reshape(-1)[names] = one_label
@@ -300,10 +301,12 @@ def _weights(
         spare.put(Buffers())
 
     def count(b: int) -> None:
-        buffers = spare.get()
-        sample = make_sample(affinities[b], labels[b], offsets, None if mask is None else mask[b])
+        buffers, values = spare.get(), affinities[b]
+        sample = make_sample(values, labels[b], offsets, None if mask is None else mask[b])
         if constrained:
-            _share(positive[b], pairs_inside(sample, buffers))
+            pairs = buffers.filled("pairs", values.size, 0, np.int64)
+            pairs_inside(sample, buffers, pairs)
+            _share(positive[b], pairs)
             names, _, counts = pairs_in_one_tree(sample, buffers, contracted=True)
         else:
             names, one_label, counts = pairs_in_one_tree(sample, buffers, contracted=False)

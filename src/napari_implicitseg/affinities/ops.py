@@ -223,8 +223,8 @@ def affinities_to_graph(affinities: Affinities) -> tuple[Any, NDArray[np.float32
     -------
     graph : higra.UndirectedGraph
         Vertices are the voxels in C order. Edges are those that are known, by offset and then in
-        C order of the voxel `p` they start from: `graph.edge_list()` gives `p` and
-        `p + offset`. higra knows the shape (`higra.CptGridGraph`).
+        C order of the voxel they start from; `graph.edge_list()` gives the earlier of their two
+        voxels first, whichever that is. higra knows the shape (`higra.CptGridGraph`).
     weights : ndarray of float32, shape (E,)
         The affinities. Hierarchies of higra join low weights first: give them `1 - weights`.
 

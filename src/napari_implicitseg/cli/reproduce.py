@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, progress_bar
+from napari_implicitseg.cli import _options as options
+from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
 from napari_implicitseg.errors import FileError
 
 if TYPE_CHECKING:
@@ -29,9 +29,11 @@ class Name(StrEnum):
     IMPLICIT_CONVEX = "implicit-convex"
     CORRUPTIONS = "corruptions"
     SINGLE_IMAGE = "single-image"
+    MALIS = "malis"
 
 
 def reproduce(
+    context: typer.Context,
     name: Annotated[Name, typer.Argument(help="Which table.")],
     data: Annotated[
         Path | None,
@@ -46,7 +48,19 @@ def reproduce(
     ] = Path("reproduction"),
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Images per set. [default: what takes some minutes]"),
+        typer.Option(
+            min=1,
+            help="Images per set; of malis, sections per part that are scored. "
+            "[default: what takes some minutes]",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of malis: training steps of each of its six networks. "
+            "[default: what takes half an hour]",
+        ),
     ] = None,
     backbone: options.BackboneOption = None,
     weights: options.WeightsOption = None,
@@ -62,6 +76,7 @@ def reproduce(
     Examples:
       napari-implicitseg reproduce path-connectedness
       napari-implicitseg reproduce corruptions --data ~/images --limit 50 --output tables
+      napari-implicitseg reproduce malis --steps 500
     """  # noqa: D301 - \b keeps the examples' lines
     with one_line_errors():
         if data is not None:
@@ -69,8 +84,10 @@ def reproduce(
                 raise FileError(f"--data is '{data}', which is no folder. Name the images' folder.")
             os.environ["IMPLICITSEG_DATA"] = str(data)
         _check_output(output)
+        for text in options.unused(context, ["steps"], name is Name.MALIS, Name.MALIS):
+            warn(text)
         with progress_bar() as progress:
-            report = _measured(name, limit, seed, progress, backbone, weights)
+            report = _measured(name, limit, steps, seed, progress, backbone, weights)
         paths = report.write(output)
         if json_report:
             print(json.dumps(report.as_json(), indent=1))
@@ -94,6 +111,7 @@ def _check_output(folder: Path) -> None:
 def _measured(
     name: Name,
     limit: int | None,
+    steps: int | None,
     seed: int,
     progress: Progress | None,
     backbone: str | None,
@@ -106,6 +124,10 @@ def _measured(
         return implicit_convex.reproduce(
             limit=limit, seed=seed, progress=progress, backbone=backbone, weights=weights
         )
+    if name is Name.MALIS:
+        from napari_implicitseg.reproduction import malis
+
+        return malis.reproduce(limit=limit, steps=steps, seed=seed, progress=progress)
     from napari_implicitseg.reproduction import corruptions, path_connectedness, single_image
 
     parts = {

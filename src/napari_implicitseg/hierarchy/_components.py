@@ -29,6 +29,9 @@ __all__ = [
     "own_objects",
 ]
 
+_BITS_OF_ONE = 0x3F800000
+_PLACE_BITS = 33
+
 
 class Axis(NamedTuple):
     """Edges along one axis, as the kernels of `_unions` take them."""
@@ -46,11 +49,12 @@ class Edges(NamedTuple):
 
     def order(self) -> NDArray[np.int64]:
         """Descending by weight, equal ones as they come."""
-        # The bits of floats from 0 to 1 are in order, and leave 34 bits for the place.
-        keys = (0x3F800000 - self.weights.view(np.int32).astype(np.int64)) << 34
+        # The bits of floats from 0 to 1 are in their order, those of 1 being the largest. They
+        # leave 33 bits for the place, and sorting one array is faster than `argsort`.
+        keys = (_BITS_OF_ONE - self.weights.view(np.int32).astype(np.int64)) << _PLACE_BITS
         keys |= np.arange(len(keys))
         keys.sort()
-        keys &= (1 << 34) - 1
+        keys &= (1 << _PLACE_BITS) - 1
         return keys
 
     def taken(self, places: NDArray[np.int64]) -> Edges:

@@ -189,7 +189,7 @@ def _stored(network: nn.Module, half: bool) -> dict[str, NDArray[Any]]:
     """Weights as they are written."""
     out = {}
     for name, tensor in network.state_dict().items():
-        values = np.ascontiguousarray(tensor.detach().cpu().numpy())
+        values = tensor.detach().cpu().contiguous().numpy()
         out[name] = values.astype(np.float16) if half and values.dtype.kind == "f" else values
     return out
 

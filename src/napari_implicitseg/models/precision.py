@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-__all__ = ["autocast", "fast_precision", "memory_format"]
+__all__ = ["autocast", "fast_precision", "memory_format", "training_format"]
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,3 +42,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def memory_format(ndim: int) -> torch.memory_format:
     """Order of axes in memory in which convolutions are quickest: channels last."""
     return torch.channels_last if ndim == 2 else torch.channels_last_3d
+
+
+def training_format(ndim: int, device: torch.device, precision: str) -> torch.memory_format:
+    """Order of axes in memory for training: as `memory_format`, where torch can do that.
+
+    On one thread of a processor torch convolves a single image in float32 by a routine
+    of its own, whose gradient knows no channels last.
+    """
+    if ndim == 2 and device.type == "cpu" and precision == "float32":
+        return torch.contiguous_format
+    return memory_format(ndim)

@@ -105,6 +105,11 @@ class CNNConfig:
         weights = sum(taps * a * b for a, b in zip(ins, self.features, strict=True))
         return weights + extra * sum(self.features[:-1]) + self.features[-1]
 
+    @property
+    def features_held(self) -> float:
+        """About how many numbers per input voxel are in memory at once, at most."""
+        return 3 * max(self.features) + self.in_channels + 2 * self.out_channels
+
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON knows them."""
         return {

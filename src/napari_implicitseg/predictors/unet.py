@@ -74,6 +74,8 @@ class UNet(nn.Module):
                 config.ndim, widths[0], config.out_channels, (1,) * config.ndim, bias=True
             )
         initialise(self, torch.Generator().manual_seed(seed))
+        self._stride = config.stride
+        self._reaches = [config.axis_reaches(axis) for axis in range(config.ndim)]
 
     def _stage(self, level: int, channels: int, below: int) -> ConvStage:
         config = self.config
@@ -107,7 +109,7 @@ class UNet(nn.Module):
         if keep is None and is_traced():
             return self._whole(x)
         shape = x.shape[2:]
-        lacking = [-n % m for n, m in zip(shape, self.config.stride, strict=True)]
+        lacking = [-n % m for n, m in zip(shape, self._stride, strict=True)]
         if keep is None:
             if not any(lacking):
                 return self._whole(x)
@@ -116,8 +118,8 @@ class UNet(nn.Module):
         if any(lacking):
             x = functional.pad(x, [n for lack in reversed(lacking) for n in (0, lack)])
         plans = [
-            plan_axis(span, n + lack, **self.config.axis_reaches(axis))
-            for axis, (span, n, lack) in enumerate(zip(spans, shape, lacking, strict=True))
+            plan_axis(span, n + lack, **reaches)
+            for span, n, lack, reaches in zip(spans, shape, lacking, self._reaches, strict=True)
         ]
         return self._part(x, list(zip(*plans, strict=True)))
 

@@ -228,6 +228,16 @@ class UNetConfig:
                 total += width * (taps * (ins + more * width) + extra * (1 + more))
         return total
 
+    @property
+    def features_held(self) -> float:
+        """About how many numbers per input voxel are in memory at once, at most."""
+        cells, most = 1, 0.0
+        for level, width in enumerate(self.widths):
+            most = max(most, width / cells)
+            if level + 1 < self.depth:
+                cells *= math.prod(self.poolings[level])
+        return 4 * most + self.in_channels + 2 * self.out_channels
+
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON knows them."""
         return {

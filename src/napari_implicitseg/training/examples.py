@@ -361,7 +361,8 @@ def _default_name(number: int, count: int) -> str:
 
 def _called(volume: TrainingVolume) -> str:
     """Name a volume at the start of a sentence."""
-    return volume.name or "The training volume"
+    own = volume.name and not volume.name.startswith("the ")
+    return volume.name if own else "The" + (volume.name or "the training volume")[3:]
 
 
 def _count(number: int, thing: str) -> str:

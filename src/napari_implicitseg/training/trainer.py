@@ -16,7 +16,7 @@ from napari_implicitseg.atomic import explain
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
 from napari_implicitseg.models.affinity import AffinityModel, with_channel
 from napari_implicitseg.models.normalise import Normalisation, ScaledArray
-from napari_implicitseg.models.precision import autocast, fast_precision, memory_format
+from napari_implicitseg.models.precision import autocast, fast_precision, training_format
 from napari_implicitseg.predictors.architectures import build_network, describe_network
 from napari_implicitseg.training.checkpoint import (
     Checkpoint,
@@ -119,7 +119,9 @@ class _Training:
         network = build_network(
             {"architecture": plan.network.kind, **plan.network.to_json()}, seed=config.seed
         )
-        self._network = network.to(device).to(memory_format=memory_format(plan.ndim))  # type: ignore[call-overload]
+        self._precision = fast_precision(device) if config.precision == "auto" else config.precision
+        self._format = training_format(plan.ndim, device, self._precision)
+        self._network = network.to(device).to(memory_format=self._format)  # type: ignore[call-overload]
         self._average = AveragedModel(
             self._network, multi_avg_fn=_decay(config.average), use_buffers=True
         )
@@ -127,7 +129,6 @@ class _Training:
         self._forward = torch.compile(self._network) if config.compile else self._network
         self._objective = Objective(config, plan.offsets, plan.spacing)
         self._validation = Validation(plan.held, plan.ndim)
-        self._precision = fast_precision(device) if config.precision == "auto" else config.precision
         self._rule = Normalisation()
         self._scaled = [_scaled(volume, self._rule) for volume in plan.taught]
         self._patch = plan.patch_shape
@@ -145,7 +146,7 @@ class _Training:
                     raise
                 self._shrink(error)
         if not self._best:
-            self._keep({})
+            self._keep()
         self._save()
 
     def _run(self, progress: Progress | None) -> None:
@@ -181,7 +182,7 @@ class _Training:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._network.train()
-        raw = batch.raw.to(memory_format=memory_format(self._plan.ndim))
+        raw = batch.raw.to(memory_format=self._format)
         with autocast(self._device, self._precision):
             logits = self._forward(raw)
         loss = self._objective(logits, batch, self._step)
@@ -201,19 +202,20 @@ class _Training:
 
     def _validate(self) -> None:
         """Measure the averaged weights, and keep the best."""
-        figures = self._validation(self._model(self._averaged()), self._device)
-        best = self.journal.best
-        self.journal.validation(self._step, figures)
-        if best is None or figures["voi"] < best["voi"]:
-            self._keep(figures)
+        before = self.journal.best
+        self.journal.validation(
+            self._step, self._validation(self._model(self._averaged()), self._device)
+        )
+        if self.journal.best != before:
+            self._keep()
 
-    def _keep(self, figures: Mapping[str, float]) -> None:
+    def _keep(self) -> None:
         """Write the averaged weights as the model."""
         self._best = {
             name: tensor.detach().cpu().clone()
             for name, tensor in self._averaged().state_dict().items()
         }
-        self._model(self._averaged(), figures).save(self._out)
+        self._model(self._averaged(), self.journal.best).save(self._out)
 
     def _averaged(self) -> Network:
         """Network whose weights are the moving average."""

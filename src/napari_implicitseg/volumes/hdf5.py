@@ -233,15 +233,17 @@ def _check_dataset(dataset: h5py.Dataset, path: Path) -> None:
     if math.prod(shape) == 0:
         raise FileError(f"'{dataset.name}' in '{path}' is empty: its shape is {shape}.")
     missing = _missing_filters(dataset)
-    if missing:
-        with contextlib.suppress(ImportError):
-            importlib.import_module("hdf5plugin")  # It registers the filters it brings.
-            missing = _missing_filters(dataset)
-    if missing:
+    if not missing:
+        return
+    with contextlib.suppress(ImportError):
+        importlib.import_module("hdf5plugin")  # It registers the filters it brings.
+    try:
+        dataset[(0,) * len(shape)]  # A filter may be optional, and not have been used.
+    except DECODE_ERRORS as error:
         raise FileError(
             f"'{dataset.name}' in '{path}' is packed with {', '.join(missing)}, which cannot be "
             "unpacked here. Install hdf5plugin (pip install hdf5plugin), or save it with gzip."
-        )
+        ) from error
 
 
 def _missing_filters(dataset: h5py.Dataset) -> list[str]:
