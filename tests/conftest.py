@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_DATA = Path(__file__).parents[1].parent / "shared" / "data"
+_ROOT = Path(__file__).parents[1]
+_DATA = _ROOT.parent / "shared" / "data"
+
+if _worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # Processes that run tests side by side must not write the same files: numba may store the
+    # code of one under the name of another.
+    _own = _ROOT / ".pytest_cache" / "workers" / _worker
+    os.environ["NUMBA_CACHE_DIR"] = str(_own / "numba")
+    os.environ["NAPARI_CONFIG"] = str(_own / "napari.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The command line, as a subprocess, on a photograph of coins."""
+"""The command line on a photograph of coins."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from napari_implicitseg.fitting.free_model import FreeModel
 from napari_implicitseg.fitting.star_model import StarModel
 from napari_implicitseg.volumes import Grid, read_labels, write_labels
 
+from .command_line import run, shell
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,15 +38,6 @@ STROKES[2:4, 2:138] = 1
 STROKES[70:72, 2:138] = 1
 STROKES[2:140, 1:3] = 1
 STROKES[5:70, 56:58] = 1
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line with warnings as they come."""
-    command = [sys.executable, "-m", "napari_implicitseg.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, capture_output=True, encoding="utf-8", cwd=cwd, env=environment, timeout=300
-    )
 
 
 def coin(label: int) -> np.ndarray:
@@ -250,6 +243,16 @@ def test_the_same_seed_gives_the_same_file(files: Path) -> None:
     assert (files / "a.tif").read_bytes() == (files / "b.tif").read_bytes()
 
 
+def test_the_shell_gets_the_same_without_a_word_on_stderr(files: Path) -> None:
+    arguments = ("scribble", "coins.zarr", "strokes.zarr")
+    done = shell(*arguments, "a.tif", cwd=files)
+    assert (done.returncode, done.stderr) == (0, "")
+    here = run(*arguments, "b.tif", cwd=files)
+    assert (files / "a.tif").read_bytes() == (files / "b.tif").read_bytes()
+    # The last line has the time it took and the name of the file.
+    assert done.stdout.splitlines()[:-1] == here.stdout.splitlines()[:-1]
+
+
 def test_advice_goes_to_stderr(files: Path) -> None:
     Image.fromarray(np.where(STROKES > 1, STROKES, 0).astype(np.uint8)).save(files / "o.png")
     done = run("scribble", "coins.png", "o.png", "masks.png", cwd=files)
@@ -286,7 +289,7 @@ def test_help_and_version_are_quick_and_import_nothing_heavy(tmp_path: Path, com
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    done = run("--version", cwd=tmp_path)
+    done = shell("--version", cwd=tmp_path)
     assert done.stdout.strip() == f"napari-implicitseg {version('napari-implicitseg')}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from PIL import Image
 
 from napari_implicitseg.volumes import Grid, write_labels
 
+from .command_line import run, shell
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,15 +25,6 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)
 STROKES = np.zeros(IMAGE.shape, np.uint8)
 STROKES[10:14, 10:30] = 2
 STROKES[35:37] = 1
-
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line."""
-    command = [sys.executable, "-m", "napari_implicitseg.cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, capture_output=True, encoding="utf-8", cwd=cwd, env=environment, timeout=300
-    )
 
 
 def everything(folder: Path) -> dict[str, bytes | None]:
@@ -138,6 +132,28 @@ def test_an_error_the_user_can_mend_is_one_line_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("text.tif", "strokes.png", "out.tif"), 1),
+        (("cut.tif", "strokes.png", "out.tif"), 1),
+        (("cut.png", "strokes.png", "out.tif"), 1),
+        (("image.zarr", "folder", "out.tif"), 1),
+        ((*GOOD, "--order", "0"), 2),
+    ],
+)
+def test_the_shell_gets_the_same_and_libraries_are_silent(
+    files: Path, arguments: tuple[str, ...], status: int
+) -> None:
+    before = everything(files)
+    done = shell("scribble", *arguments, cwd=files)
+    here = run("scribble", *arguments, cwd=files)
+    assert (done.returncode, done.stdout) == (here.returncode, here.stdout) == (status, "")
+    assert done.stderr.splitlines()[-1] == here.stderr.splitlines()[-1]
+    assert status == 2 or done.stderr == here.stderr
+    assert everything(files) == before
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("scribble",),
@@ -184,33 +200,17 @@ def test_a_chunk_that_breaks_during_the_fit_is_one_line(files: Path) -> None:
     assert not (files / "out.tif").exists()
 
 
-def test_a_full_disk_is_one_line_and_the_old_file_survives(files: Path) -> None:
-    code = (
-        "import os, errno, sys\n"
-        "def full(_): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
-        "os.fsync = full\n"
-        "from napari_implicitseg.cli import main\n"
-        "main()\n"
-    )
+def test_a_full_disk_is_one_line_and_the_old_file_survives(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     before = everything(files)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            code,
-            "scribble",
-            "image.png",
-            "strokes.png",
-            "old.tif",
-            "--overwrite",
-        ],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=files,
-    )
+    monkeypatch.setattr(os, "fsync", full)
+    done = run("scribble", "image.png", "strokes.png", "old.tif", "--overwrite", cwd=files)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: Cannot write 'old.tif': No space left")
-    assert "Traceback" not in done.stderr
     assert everything(files) == before
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_implicitseg.config import TrainConfig
+from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import load_model
-from napari_implicitseg.training.examples import TrainingVolume
-from napari_implicitseg.training.trainer import train
+from napari_implicitseg.training.examples import as_volumes
 from napari_implicitseg.volumes import read_image, read_labels
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.training.examples import TrainingVolume
 
 __all__ = ["predict_affinities", "train_affinities"]
 
@@ -92,12 +91,19 @@ def train_affinities(
     options = TrainConfig() if config is None else config
     if not isinstance(options, TrainConfig):
         raise InputError(f"config is {config!r}; give a TrainConfig, or None.")
-    listed = _listed(volumes)
-    if not options.unit and any(map(_has_path, listed)):
+    listed = as_volumes(volumes)
+    if not options.unit and any(_is_path(one.raw) for one in listed):
         options = replace(options, unit=_UNIT)
-    opened = [_opened(one, options) for one in listed]
+    opened = [_opened(one, options.unit) for one in listed]
+    from napari_implicitseg.training.trainer import train
+
     return train(
-        opened, options, Path(out), resume=resume, device=_device(device), progress=progress
+        opened,
+        options,
+        Path(out),
+        resume=resume,
+        device=find_device(device, large=True),
+        progress=progress,
     )
 
 
@@ -157,7 +163,7 @@ def predict_affinities(
         name = f"volume '{volume}'"
         opened = read_image(volume)
         channel_axis = opened.channel_axis if channel_axis is None else channel_axis
-        spacing = opened.grid().spacing_in(chosen.unit) if spacing is None else spacing
+        spacing = opened.grid(opened.channel_axis).spacing_in(chosen.unit) if spacing is None else spacing
         volume = opened.data
     elif not hasattr(volume, "shape"):
         volume = np.asarray(volume)
@@ -167,89 +173,35 @@ def predict_affinities(
         channel_axis=channel_axis,
         tile_shape=tile_shape,
         precision=precision,
-        device=_device(device),
+        device=find_device(device, large=True),
         progress=progress,
         name=name,
     )
 
 
-def _listed(volumes: Any) -> list[Any]:
-    """Volumes as a list; one pair is one volume."""
-    if isinstance(volumes, TrainingVolume | Mapping):
-        return [volumes]
-    if isinstance(volumes, tuple | list):
-        pair = len(volumes) == 2 and all(_is_array(part) for part in volumes)
-        return [tuple(volumes)] if pair else list(volumes)
-    raise InputError(
-        f"volumes is of type {type(volumes).__name__}; give a pair (raw, labels) or a list of "
-        "pairs."
-    )
+def _is_path(value: Any) -> bool:
+    """Whether this is the name of a file."""
+    return isinstance(value, str | os.PathLike)
 
 
-def _is_array(value: Any) -> bool:
-    """Whether this is an array, or the path of one."""
-    return isinstance(value, str | os.PathLike) or hasattr(value, "shape")
+def _opened(volume: TrainingVolume, unit: str) -> TrainingVolume:
+    """Open the files of a volume; voxel sizes that were given come first."""
+    raw, labels = volume.raw, volume.labels
+    if _is_path(raw):
+        data, size = _array(raw, unit, labels=False)
+        name = volume.name or f"'{raw}'"
+        volume = replace(volume, raw=data, spacing=volume.spacing or size, name=name)
+    if _is_path(labels):
+        data, size = _array(labels, unit, labels=True)
+        given = volume.spacing if volume.spacing and not _is_path(raw) else None
+        volume = replace(volume, labels=data, labels_spacing=volume.labels_spacing or given or size)
+    return volume
 
 
-def _opened(one: Any, config: TrainConfig) -> Any:
-    """Open the files of a volume; pairs mean what the options say."""
-    if isinstance(one, TrainingVolume):
-        return one
-    if isinstance(one, Mapping):
-        given = dict(one)
-        for key in ("raw", "labels"):
-            if isinstance(given.get(key), str | os.PathLike):
-                given[key], size, _ = _array(given[key], config.unit, labels=key == "labels")
-                given.setdefault("spacing" if key == "raw" else "labels_spacing", size)
-        return {"kind": config.labels, "zero": _zero(config), **given}
-    if not isinstance(one, tuple | list) or len(one) != 2:
-        raise InputError(f"One of the volumes is {type(one).__name__}; give pairs (raw, labels).")
-    raw, raw_spacing, name = _array(one[0], config.unit, labels=False)
-    labels, labels_spacing, _ = _array(one[1], config.unit, labels=True)
-    return TrainingVolume(
-        raw=raw,
-        labels=labels,
-        kind=config.labels,
-        zero=_zero(config),
-        spacing=raw_spacing,
-        labels_spacing=labels_spacing,
-        name=name,
-    )
-
-
-def _zero(config: TrainConfig) -> Any:
-    """Return what 0 means; in membranes it is membrane."""
-    return None if config.labels == "membranes" else config.zero
-
-
-def _has_path(one: Any) -> bool:
-    """Whether a volume is to be read from files, which may know their voxel size."""
-    parts = one.values() if isinstance(one, Mapping) else one
-    return isinstance(one, tuple | list | Mapping) and any(
-        isinstance(part, str | os.PathLike) for part in parts
-    )
-
-
-def _array(value: Any, unit: str, *, labels: bool) -> tuple[Any, tuple[float, ...] | None, str]:
-    """Array, voxel size and name of an array or a file."""
-    if not isinstance(value, str | os.PathLike):
-        return value, None, ""
+def _array(value: Any, unit: str, *, labels: bool) -> tuple[Any, tuple[float, ...] | None]:
+    """Array and voxel size of a file."""
     volume = read_labels(value) if labels else read_image(value)
     data = volume.data
     if volume.channel_axis not in (None, 0):
         data = np.moveaxis(np.asarray(data), volume.channel_axis or 0, 0)
-    return data, volume.grid().spacing_in(unit), f"'{value}'"
-
-
-def _device(name: str) -> torch.device:
-    """Return the device a user asked for."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
-    return device
+    return data, volume.grid(volume.channel_axis).spacing_in(unit)

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig, TrainConfig
+from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
 from napari_implicitseg.fit_setup import FitOptions, Start
@@ -218,7 +218,7 @@ def fit_scribbles(
         spacing=_checked_spacing(spacing, ndim),
         config=config,
         seed=_checked_seed(seed),
-        device=_device(device),
+        device=find_device(device),
     )
     if warm_start is not None and warm_start.labels.shape != reader.shape:
         raise InputError(
@@ -307,7 +307,7 @@ def project_labels(
         spacing=_checked_spacing(spacing, values.ndim),
         config=config,
         seed=_checked_seed(seed),
-        device=_device(device),
+        device=find_device(device),
     )
     repair = repair_slices if config.per_slice else repair_labels
     return repair(values, options, ids=checked_ids(ids), progress=progress)
@@ -398,15 +398,3 @@ def _checked_seed(seed: int) -> int:
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
         raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1.")
     return int(seed)
-
-
-def _device(name: str) -> torch.device:
-    """Return the torch device a user asked for."""
-    if name == "auto":
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
-    return device

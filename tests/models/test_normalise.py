@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.normalise import Normalisation, ScaledArray
+from napari_implicitseg.models.normalise import Normalisation
 
 
 def test_percentiles_become_minus_one_and_one(rng):
@@ -69,19 +69,12 @@ def test_of_a_large_zarr_only_blocks_are_read(rng, tmp_path):
     assert scaling.high == pytest.approx(whole.high, abs=2)
 
 
-def test_a_scaled_array_reads_windows(rng):
-    raw = rng.integers(0, 255, (1, 10, 12)).astype(np.uint8)
-    scaling = Normalisation().scaling(raw)
-    window = (slice(0, 1), slice(2, 5), slice(3, 9))
-    np.testing.assert_array_equal(ScaledArray(raw, scaling)[window], scaling(raw)[window])
-
-
 def test_a_voxel_that_is_no_number_is_named():
     raw = np.zeros((1, 6, 6), np.float32)
     raw[0, 2, 3] = np.nan
-    array = ScaledArray(raw, Normalisation().scaling(raw, "volume 'em.tif'"))
+    scaling = Normalisation().scaling(raw, "volume 'em.tif'")
     with pytest.raises(InputError, match=r"volume 'em.tif' is NaN or infinite at \(2, 3\)"):
-        array[slice(0, 1), slice(1, 6), slice(2, 6)]
+        scaling(raw[:, 1:, 2:], (1, 2))
 
 
 @pytest.mark.parametrize(

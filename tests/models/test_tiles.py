@@ -98,6 +98,25 @@ def test_tiles_of_a_plain_network_equal_the_whole():
     np.testing.assert_allclose(made, whole(network, volume), rtol=0, atol=1e-5)
 
 
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_a_box_is_what_is_cut_out_of_the_whole(data):
+    network, shape = unet(ndim=2), (37, 30)
+    volume = volume_of(*shape)
+    starts = [data.draw(st.integers(0, n - 1)) for n in shape]
+    box = tuple(
+        slice(a, data.draw(st.integers(a + 1, n))) for a, n in zip(starts, shape, strict=True)
+    )
+    made = predict_tiles(network, reader(volume), shape, box, tile_shape=(12, 16))
+    np.testing.assert_allclose(made, whole(network, volume)[:, *box], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [(slice(0, 4),), (slice(3, 3), slice(None)), (slice(0, 9, 2),) * 2])
+def test_boxes_that_are_none_are_refused(box):
+    with pytest.raises(InputError, match="box is"):
+        predict_tiles(unet(ndim=2), reader(volume_of(9, 9)), (9, 9), box)
+
+
 @pytest.mark.parametrize("tile", [None, (16, 16), (3, 16, 16), (5, 40, 40)])
 def test_stacks_are_predicted_section_by_section(tile):
     network, volume = unet(ndim=2, in_channels=2), volume_of(5, 33, 30, channels=2)
@@ -210,7 +229,7 @@ SHORTAGES = [
 def test_tiles_that_do_not_fit_are_halved_with_a_warning(error):
     network, volume = unet(), volume_of(60, 61, 62)
     greedy = Greedy(network, 60**3, error)
-    with pytest.warns(UserWarning, match="64 x 64 x 64 .*does not fit into memory; going on with"):
+    with pytest.warns(UserWarning, match="60 x 64 x 64 .*does not fit into memory; going on with"):
         made = predict_tiles(greedy, reader(volume), (60, 61, 62), tile_shape=(64, 64, 64))
     np.testing.assert_allclose(made, whole(network, volume), rtol=0, atol=1e-5)
 
@@ -225,7 +244,7 @@ def test_memory_that_runs_out_on_the_way_costs_nothing_done_before():
 
     def progress(fraction, message):
         if fraction > 0.3:
-            greedy.most = 80 * 20 * 20
+            greedy.most = 60 * 20 * 20
 
     with pytest.warns(UserWarning, match="does not fit"):
         made = predict_tiles(greedy, read, (96, 20, 20), tile_shape=(48, 20, 20), progress=progress)
@@ -283,25 +302,27 @@ def test_bad_input_is_refused(shape, options, message):
 
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_boxes_cover_the_volume_once_and_start_at_strides(data):
+def test_boxes_cover_once_and_windows_start_at_strides(data):
     ndim = data.draw(st.integers(1, 3))
     numbers = lambda low, high: tuple(data.draw(st.integers(low, high)) for _ in range(ndim))  # noqa: E731
     grid = TileGrid(shape=numbers(1, 40), halo=numbers(0, 9), stride=numbers(1, 4))
     tile = grid.fitted(numbers(1, 50))
+    whole = tuple(slice(data.draw(st.integers(0, n - 1)), n) for n in grid.shape)
     count = np.zeros(grid.shape, int)
-    for box in grid.boxes(tile):
+    for box in grid.split(whole, tile):
         count[box] += 1
         seen, kept = grid.window(box)
-        for b, s, k, t, length, halo, step in zip(
-            box, seen, kept, tile, grid.shape, grid.halo, grid.stride, strict=True
+        for b, w, s, k, t, length, halo, step in zip(
+            box, whole, seen, kept, tile, grid.shape, grid.halo, grid.stride, strict=True
         ):
             assert b.stop - b.start <= t
-            assert b.start % step == s.start % step == 0
+            assert (b.start - w.start) % step == s.start % step == 0
             assert 0 <= s.start <= max(0, b.start - halo)
             assert min(length, b.stop + halo) <= s.stop <= length
             assert (s.start + k.start, s.start + k.stop) == (b.start, b.stop)
         assert math.prod(s.stop - s.start for s in seen) <= grid.window_size(tile)
-    assert (count == 1).all()
+    assert count.sum() == count[whole].sum() == count[whole].size
+    assert (count <= 1).all()
 
 
 def test_usual_tiles_are_cubes_or_shaped_like_the_halo():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -20,6 +21,19 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "make_napari_viewer" in getattr(item, "fixturenames", ()):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _thawed_in_the_end():
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def _little_garbage(_thawed_in_the_end):
+    """Spare the full collection that ends a test with a viewer what was there before the test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_the_menu_entry_opens_and_hides_the_widget(make_napari_viewer, qtbot):
     app.commands.execute_command(f"{NAME}.scribble").result()
     (dock,) = [d for n, d in viewer.window._wrapped_dock_widgets.items() if "Scribble" in n]
     widget = dock.inner_widget()
-    qtbot.waitUntil(dock.isVisible)
+    qtbot.waitUntil(dock.isVisible, timeout=60_000)
     assert viewer.keymap
     app.commands.execute_command(f"{NAME}.scribble").result()
     assert not dock.isVisible()

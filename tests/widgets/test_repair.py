@@ -179,7 +179,7 @@ def stuck(monkeypatch):
 
     def wait(*args, progress, **kwargs):
         started.set()
-        for _ in range(3000):
+        for _ in range(6000):
             progress(0.5, "Waiting")
             threading.Event().wait(0.01)
         raise AssertionError("nobody cancelled")
@@ -198,7 +198,7 @@ def test_cancel_keeps_the_preview_there_was(previewed, qtbot, stuck):
     widget.preview_button.click()
     assert widget.cancel_button.isEnabled()
     assert not widget.accept_button.isEnabled()
-    qtbot.waitUntil(started.is_set)
+    qtbot.waitUntil(started.is_set, timeout=WAIT)
     widget.cancel_button.click()
     settle(qtbot, widget)
     assert "Cancelled" in widget.advice.text()
@@ -211,7 +211,7 @@ def test_closing_while_a_repair_runs_leaves_no_layer_or_thread(previewed, qtbot,
     viewer, widget, bad, _ = previewed()
     started = stuck()
     widget.preview_button.click()
-    qtbot.waitUntil(started.is_set)
+    qtbot.waitUntil(started.is_set, timeout=WAIT)
     if how == "remove":
         viewer.window.remove_dock_widget(widget)
     elif how == "viewer":

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.affinities._sample import Sample
     from napari_implicitseg.affinities.ops import Offsets
 
 __all__ = ["Constrained", "MalisCounts", "PairLoss", "malis_loss", "malis_pair_counts"]
@@ -219,23 +220,19 @@ def malis_loss(
     """
     import torch
 
-    if pair_loss not in get_args(PairLoss):
-        raise InputError(f'pair_loss is {pair_loss!r}; there are "squared" and "cross-entropy".')
-    if not 0 <= positive_weight <= 1:
-        raise InputError(f"positive_weight is {positive_weight}; give a number within 0 to 1.")
-    if not isinstance(affinities, torch.Tensor) or not affinities.is_floating_point():
-        kind = getattr(affinities, "dtype", type(affinities).__name__)
-        raise InputError(f"The affinities are of type {kind}; give a floating tensor.")
+    _check_options(affinities, pair_loss, positive_weight)
     vectors = _any_offsets(offsets, affinities.ndim - 1)
     truth = _array(labels)
     if affinities.ndim == len(vectors[0]) + 1:
         affinities, truth = affinities[None], truth[None]
-    if affinities.ndim != len(vectors[0]) + 2 or truth.shape[:1] != affinities.shape[:1]:
+    size = tuple(affinities.shape)
+    if len(size) != len(vectors[0]) + 2 or truth.shape != (*size[:1], *size[2:]) or not size[0]:
         raise InputError(
-            f"The affinities have shape {tuple(affinities.shape)} and the labels {truth.shape}; "
-            f"offsets of {len(vectors[0])} axes need (K, *S) and S, or (B, K, *S) and (B, *S)."
+            f"The affinities have shape {size} and the labels {truth.shape}, samples first; "
+            f"offsets of {len(vectors[0])} axes need (K, *S) and S, or (B, K, *S) and (B, *S), "
+            "with one sample at least."
         )
-    usable = None if mask is None else _batch_of_masks(_array(mask), tuple(affinities.shape))
+    usable = None if mask is None else _batch_of_masks(_array(mask), size)
     if pairwise:
         from napari_implicitseg.affinities._pairwise import pairwise_malis
 
@@ -252,6 +249,18 @@ def malis_loss(
         terms = [-w * _log(exact), -v * _log(1 - exact)]
     rho = positive_weight
     return (rho * terms[0].sum() + (1 - rho) * terms[1].sum()) / len(truth)
+
+
+def _check_options(affinities: Any, pair_loss: str, positive_weight: float) -> None:
+    import torch
+
+    if pair_loss not in get_args(PairLoss):
+        raise InputError(f'pair_loss is {pair_loss!r}; there are "squared" and "cross-entropy".')
+    if not 0 <= positive_weight <= 1:
+        raise InputError(f"positive_weight is {positive_weight}; give a number within 0 to 1.")
+    if not isinstance(affinities, torch.Tensor) or not affinities.is_floating_point():
+        kind = getattr(affinities, "dtype", type(affinities).__name__)
+        raise InputError(f"The affinities are of type {kind}; give a floating tensor.")
 
 
 def _log(values: Tensor) -> Tensor:
@@ -301,18 +310,13 @@ def _weights(
         spare.put(Buffers())
 
     def count(b: int) -> None:
-        buffers, values = spare.get(), affinities[b]
-        sample = make_sample(values, labels[b], offsets, None if mask is None else mask[b])
-        if constrained:
-            pairs = buffers.filled("pairs", values.size, 0, np.int64)
-            pairs_inside(sample, buffers, pairs)
-            _share(positive[b], pairs)
-            names, _, counts = pairs_in_one_tree(sample, buffers, contracted=True)
-        else:
-            names, one_label, counts = pairs_in_one_tree(sample, buffers, contracted=False)
-            _share(positive[b], one_label, names)
-        _share(negative[b], counts, names)
-        spare.put(buffers)
+        usable = None if mask is None else mask[b]
+        sample = make_sample(affinities[b], labels[b], offsets, usable)
+        buffers = spare.get()
+        try:
+            _write_shares(sample, buffers, constrained, positive[b], negative[b])
+        finally:
+            spare.put(buffers)
 
     if threads == 1:
         for b in range(len(labels)):
@@ -321,6 +325,25 @@ def _weights(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(count, range(len(labels))))
     return positive, negative
+
+
+def _write_shares(
+    sample: Sample,
+    buffers: Buffers,
+    constrained: bool,
+    positive: NDArray[np.float32],
+    negative: NDArray[np.float32],
+) -> None:
+    """Write the shares of one sample, (K, *S), over zeros."""
+    if constrained:
+        pairs = buffers.filled("pairs", positive.size, 0, np.int64)
+        pairs_inside(sample, buffers, pairs)
+        _share(positive, pairs)
+        names, _, counts = pairs_in_one_tree(sample, buffers, contracted=True)
+    else:
+        names, one_label, counts = pairs_in_one_tree(sample, buffers, contracted=False)
+        _share(positive, one_label, names)
+    _share(negative, counts, names)
 
 
 def _share(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Normalisation", "ScaledArray", "Scaling"]
+__all__ = ["Normalisation", "Scaling"]
 
 _SAMPLES = 1 << 21
 _BLOCK = 64
@@ -68,31 +68,6 @@ class Scaling:
         column = (-1, *(1,) * (values.ndim - 1))
         low, high = (np.asarray(v, np.float32).reshape(column) for v in (self.low, self.high))
         return np.asarray((values.astype(np.float32) - low) * (2 / (high - low)) - 1, np.float32)
-
-
-class ScaledArray:
-    """A volume whose windows are scaled when they are read.
-
-    Parameters
-    ----------
-    raw : array-like, shape (C, *S)
-    scaling : Scaling
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy.dtype
-        float32.
-    """
-
-    def __init__(self, raw: Any, scaling: Scaling) -> None:
-        self._raw, self._scaling = raw, scaling
-        self.shape = tuple(int(n) for n in raw.shape)
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, window: tuple[slice, ...]) -> NDArray[np.float32]:
-        """Read a window of all channels: one slice per axis."""
-        return self._scaling(self._raw[window], [part.start or 0 for part in window[1:]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

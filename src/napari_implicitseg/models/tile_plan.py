@@ -56,10 +56,6 @@ class TileGrid:
             for side, step, length in zip(tile, self.stride, self.shape, strict=True)
         )
 
-    def boxes(self, tile: Sequence[int]) -> list[Box]:
-        """Boxes that cover the volume once, none longer than a tile, all about equal."""
-        return self.split(tuple(slice(0, n) for n in self.shape), tile)
-
     def split(self, box: Box, tile: Sequence[int]) -> list[Box]:
         """Boxes that cover a box, none longer than a tile."""
         axes = zip(box, tile, self.stride, strict=True)

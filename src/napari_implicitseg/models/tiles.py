@@ -46,6 +46,7 @@ def predict_tiles(
     network: TiledNetwork,
     read: Callable[[Box], NDArray[np.float32]],
     shape: Sequence[int],
+    box: Box | None = None,
     *,
     channels: int | None = None,
     tile_shape: Sequence[int] | None = None,
@@ -70,6 +71,9 @@ def predict_tiles(
     shape : sequence of int
         Of the volume: the axes of the network, or one more before them, along which
         sections are predicted one by one.
+    box : tuple of slice, optional
+        The part of the volume to predict, one slice per axis; all by default. What
+        lies around it is read as far as the network sees.
     channels : int, optional
         Outputs to keep, the first ones; all by default.
     tile_shape : sequence of int, optional
@@ -79,14 +83,14 @@ def predict_tiles(
     precision : {"float32", "bfloat16", "float16"}
         Of the convolutions.
     out : array-like, optional
-        Where to write, of shape (channels, *shape): anything with assignment of
-        slices, such as a zarr array or a memmap.
+        Where to write, of shape (channels, *shape), or that of the box: anything with
+        assignment of slices, such as a zarr array or a memmap.
     progress : callable, optional
         Called before every tile and at the end; may raise `Cancelled`.
 
     Returns
     -------
-    ndarray of float32, shape (channels, *shape)
+    ndarray of float32, shape (channels, *shape) or that of the box
         Probabilities; or `out`.
 
     Raises
@@ -107,11 +111,13 @@ def predict_tiles(
         tile = usual_tile(grid, config.ndim, size * config.features_held, device)
     else:
         tile = checked_tile(tile_shape, grid, config.ndim)
+    box = _checked_box(box, grid)
+    needed = (channels, *(part.stop - part.start for part in box))
     if out is None:
-        out = np.empty((channels, *grid.shape), np.float32)
-    elif tuple(out.shape) != (channels, *grid.shape):
-        raise InputError(f"out has shape {out.shape}; needed is {(channels, *grid.shape)}.")
-    runner = _Runner(network, read, grid, channels, device, _TYPES[precision])
+        out = np.empty(needed, np.float32)
+    elif tuple(out.shape) != needed:
+        raise InputError(f"out has shape {tuple(out.shape)}; needed is {needed}.")
+    runner = _Runner(network, read, grid, box, channels, device, _TYPES[precision])
     runner.run(tile, out, progress)
     return out
 
@@ -131,6 +137,20 @@ def _grid(config: Any, shape: Sequence[int]) -> TileGrid:
     )
 
 
+def _checked_box(box: Box | None, grid: TileGrid) -> Box:
+    """Box with a start and an end along every axis; by default the volume."""
+    if box is None:
+        return tuple(slice(0, n) for n in grid.shape)
+    if len(box) == len(grid.shape):
+        spans = [part.indices(n) for part, n in zip(box, grid.shape, strict=True)]
+        if all(start < stop and step == 1 for start, stop, step in spans):
+            return tuple(slice(start, stop) for start, stop, _ in spans)
+    raise InputError(
+        f"box is {box}; needed is one slice of step 1 that is not empty for each axis of the "
+        f"volume, which has shape {grid.shape}."
+    )
+
+
 class _Runner:
     """One prediction."""
 
@@ -139,11 +159,13 @@ class _Runner:
         network: TiledNetwork,
         read: Callable[[Box], NDArray[np.float32]],
         grid: TileGrid,
+        box: Box,
         channels: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self._read_window, self._grid, self._channels = read, grid, channels
+        self._read_window, self._grid, self._box = read, grid, box
+        self._channels = channels
         self._device, self._dtype = device, dtype
         self._inputs, ndim = int(network.config.in_channels), int(network.config.ndim)
         self._lead, self._format = len(grid.shape) - ndim, memory_format(ndim)
@@ -152,14 +174,15 @@ class _Runner:
 
     def run(self, tile: tuple[int, ...], out: Any, progress: Progress | None) -> None:
         """Predict all tiles into `out`."""
-        boxes, done = deque(self._grid.boxes(tile)), 0
+        boxes, done = deque(self._grid.split(self._box, tile)), 0
+        total = math.prod(part.stop - part.start for part in self._box)
         # Two threads, so that a slow writer does not keep the reader waiting.
         with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
             ahead: Future[Tensor] | None = None
             written: Future[None] | None = None
             while boxes:
                 if progress is not None:
-                    progress(done / math.prod(self._grid.shape), "Predicting")
+                    progress(done / total, "Predicting")
                 ahead = ahead or reader.submit(self._read, boxes[0])
                 following = reader.submit(self._read, boxes[1]) if len(boxes) > 1 else None
                 made = self._predicted(ahead, boxes[0])
@@ -226,7 +249,11 @@ class _Runner:
                 f"The network gives NaN in {box}. If its precision is float16, use float32 or "
                 "bfloat16; else its weights are damaged or its training failed."
             )
-        out[(slice(None), *box)] = block
+        places = [
+            slice(part.start - whole.start, part.stop - whole.start)
+            for part, whole in zip(box, self._box, strict=True)
+        ]
+        out[(slice(None), *places)] = block
 
     def _smaller(self, tile: tuple[int, ...]) -> tuple[int, ...]:
         """Half a tile, with a warning."""

@@ -40,9 +40,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int,
         # In one thread torch takes a kernel of 1 for a case too small for its fast code.
         return functional.linear(x.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
     if x.shape[:4].numel() <= _SMALL and x.shape[0] == 1 and x.dtype == torch.float32:
-        x, length = _in_two(x, weight.shape[2], padding[0])
-        made = apply(x, weight, bias, padding=(0, *padding[1:]))
-        return torch.cat([made[:1], made[1:]], dim=2)[:, :, :length]
+        axis = max(range(x.ndim - 2), key=lambda axis: x.shape[axis + 2])
+        x, length = _in_two(x, axis, weight.shape[axis + 2], padding[axis])
+        made = apply(x, weight, bias, padding=(*padding[:axis], 0, *padding[axis + 1 :]))
+        return torch.cat([made[:1], made[1:]], dim=axis + 2).narrow(axis + 2, 0, length)
     return apply(x, weight, bias, padding=padding)
 
 
@@ -88,18 +89,19 @@ def _taps_as_channels(
     return x, weight, (*padding[:-1], 0)
 
 
-def _in_two(x: Tensor, side: int, padding: int) -> tuple[Tensor, int]:
-    """Turn one sample into two, its halves along the first axis with what the kernel sees.
+def _in_two(x: Tensor, axis: int, side: int, padding: int) -> tuple[Tensor, int]:
+    """Turn one sample into two, its halves along an axis with what the kernel sees.
 
     Returns
     -------
     x : Tensor, shape (2, C, *S)
-        Padded.
+        Padded along the axis.
     length : int
         Of the two results together; what is beyond is to be cut off.
     """
-    length = x.shape[2] + 2 * padding - side + 1
+    length = x.shape[axis + 2] + 2 * padding - side + 1
     half = -(-length // 2)
-    ends = (padding, padding + 2 * half - length)
-    x = functional.pad(x, (*(0, 0) * (x.ndim - 3), *ends))
-    return torch.cat([x[:, :, : half + side - 1], x[:, :, half:]]), length
+    after = x.ndim - 3 - axis
+    x = functional.pad(x, (*(0, 0) * after, padding, padding + 2 * half - length))
+    parts = [x.narrow(axis + 2, start, half + side - 1) for start in (0, half)]
+    return torch.cat(parts), length

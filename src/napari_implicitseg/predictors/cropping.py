@@ -7,12 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-__all__ = ["LevelSpans", "Span", "checked_keep", "cut", "grown", "plan_axis", "reach", "within"]
+__all__ = [
+    "LevelSpans",
+    "Span",
+    "checked_keep",
+    "cut",
+    "cut_first",
+    "grown",
+    "plan_axis",
+    "reach",
+    "stacked",
+    "within",
+]
 
 Span: TypeAlias = tuple[int, int]
 
@@ -53,6 +66,16 @@ def cut(x: Tensor, parts: Sequence[slice]) -> Tensor:
     """Part of (B, C, *S), one slice for each spatial axis."""
     index: tuple[Any, ...] = (..., *parts)
     return x[index]
+
+
+def cut_first(x: Tensor, part: slice) -> Tensor:
+    """Part of (B, C, *S) along the first spatial axis."""
+    return x[:, :, part]
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Parts of (B, C, *S) one after the other along the first spatial axis."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)
 
 
 def within(span: Span, outer: Span) -> slice:

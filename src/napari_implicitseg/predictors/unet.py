@@ -24,9 +24,13 @@ from napari_implicitseg.predictors.conv_stages import (
 from napari_implicitseg.predictors.cpu_kernels import convolve, is_traced, max_pool
 from napari_implicitseg.predictors.cropping import (
     LevelSpans,
+    Span,
     checked_keep,
     cut,
+    cut_first,
+    grown,
     plan_axis,
+    stacked,
     within,
 )
 from napari_implicitseg.predictors.unet_config import UNetConfig
@@ -37,6 +41,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["UNet", "UNetConfig"]
+
+import os
+
+_SLAB_BYTES = int(float(os.environ.get("SLAB", "4")) * (1 << 20))
+_LEAST_PLANES = int(os.environ.get("PLANES", "8"))
 
 
 class UNet(nn.Module):
@@ -129,7 +138,7 @@ class UNet(nn.Module):
         for level, stage in enumerate(self._stages(self.encoder)):
             if level > 0:
                 skips.append(x)
-                x = self._pooled(x, level)
+                x = max_pool(x, self.config.poolings[level - 1])
             x = stage(x)
         for stage in reversed(self._stages(self.decoder)):
             x = stage(skips.pop(), x)
@@ -138,30 +147,80 @@ class UNet(nn.Module):
     def _part(self, x: Tensor, levels: Sequence[Sequence[LevelSpans]]) -> Tensor:
         """Logits of a part, given the spans of every level and axis."""
         x = cut(x, [within(a.source, (0, a.length)) for a in levels[0]])
+        *stages, lowest = self._stages(self.encoder)
         skips: list[Tensor] = []
-        for level, stage in enumerate(self._stages(self.encoder)):
-            if level > 0:
-                skips.append(x)
-                x = self._pooled(x, level)
-            axes = levels[level]
-            x = stage.on_part(x, [a.source for a in axes], [a.encoded for a in axes])
+        for level, (stage, axes) in enumerate(zip(stages, levels[:-1], strict=True)):
+            x, skip = self._down(level, stage, x, axes)
+            skips.append(skip)
+        x = lowest.on_part(x, [a.source for a in levels[-1]], [a.encoded for a in levels[-1]])
         pairs = zip(self._stages(self.decoder), pairwise(levels), strict=True)
-        for stage, (axes, lower) in reversed(list(pairs)):
-            skip = cut(skips.pop(), [within(a.joined, a.encoded) for a in axes])
+        for level, (stage, (axes, lower)) in reversed(list(enumerate(pairs))):
+            x = self._up(level, stage, skips.pop(), x, axes, lower)
+        return x if self.decoder else self._logits(x)
+
+    def _down(
+        self, level: int, stage: ConvStage, x: Tensor, axes: Sequence[LevelSpans]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cells of the next level and what the way up needs of this one."""
+        sources, encoded = [a.source for a in axes], [a.encoded for a in axes]
+        joined, pooling = axes[0].joined, self.config.poolings[level]
+        cells, skips = [], []
+        for slab in self._slabs(x, encoded, pooling[0]):
+            seen = grown(slab, stage.reach[0], axes[0].length)
+            part = cut_first(x, within(seen, sources[0]))
+            made = stage.on_part(part, [seen, *sources[1:]], [slab, *encoded[1:]])
+            cells.append(max_pool(made, pooling))
+            kept = max(slab[0], joined[0]), min(slab[1], joined[1])
+            if kept[0] < kept[1]:
+                others = [within(a.joined, a.encoded) for a in axes[1:]]
+                skips.append(cut(made, [within(kept, slab), *others]))
+        return stacked(cells), stacked(skips)
+
+    def _up(
+        self,
+        level: int,
+        stage: ConvStage,
+        skip: Tensor,
+        below: Tensor,
+        axes: Sequence[LevelSpans],
+        lower: Sequence[LevelSpans],
+    ) -> Tensor:
+        """Return features of a level from what was kept of it and the level below."""
+        joined, wanted = [a.joined for a in axes], [a.wanted for a in axes]
+        cells, pooling = [a.wanted for a in lower], stage.pooling
+        made = []
+        for slab in self._slabs(skip, wanted, pooling[0]):
+            seen = grown(slab, stage.reach[0], axes[0].length)
+            first = (seen[0] // pooling[0], -(-seen[1] // pooling[0]))
             enlarged = [
-                (a.wanted[0] * factor, a.wanted[1] * factor)
-                for a, factor in zip(lower, stage.pooling, strict=True)
+                (a * factor, b * factor)
+                for (a, b), factor in zip([first, *cells[1:]], pooling, strict=True)
             ]
-            x = stage.on_part(skip, [a.joined for a in axes], [a.wanted for a in axes], x, enlarged)
-        return self._logits(x)
+            x = stage.on_part(
+                cut_first(skip, within(seen, joined[0])),
+                [seen, *joined[1:]],
+                [slab, *wanted[1:]],
+                cut_first(below, within(first, cells[0])),
+                enlarged,
+            )
+            made.append(x if level else self._logits(x))
+        return stacked(made)
+
+    @staticmethod
+    def _slabs(x: Tensor, spans: Sequence[Span], step: int) -> list[Span]:
+        """Cut the first axis where that is of use: for inference on a CPU."""
+        if not (x.is_inference() and x.device.type == "cpu"):
+            return [spans[0]]
+        start, stop = spans[0]
+        plane = x[:, :, 0].numel() * x.element_size()
+        side = max(_LEAST_PLANES, _SLAB_BYTES // plane) // step * step
+        count = max(1, round((stop - start) / side))
+        side = -(-(stop - start) // (count * step)) * step
+        return [(at, min(stop, at + side)) for at in range(start, stop, side)]
 
     @staticmethod
     def _stages(stages: nn.ModuleList) -> list[ConvStage]:
         return cast("list[ConvStage]", list(stages))
-
-    def _pooled(self, x: Tensor, level: int) -> Tensor:
-        """Cells of a level, from features of the finer one."""
-        return max_pool(x, self.config.poolings[level - 1])
 
     def _logits(self, x: Tensor) -> Tensor:
         padding = (0,) * self.config.ndim

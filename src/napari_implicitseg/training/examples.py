@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.training.labelled import Kind, Zero
 
-__all__ = ["TrainingVolume", "checked_volumes", "hold_out"]
+__all__ = ["TrainingVolume", "as_volumes", "checked_volumes", "hold_out"]
 
 _KINDS = ("instances", "membranes")
 _ZEROS = ("unlabelled", "background")
@@ -70,7 +71,7 @@ def checked_volumes(
         nothing to tell apart, labels are negative, fractions or bool, the raw
         image holds NaN or infinity, or dimension or channels do not fit.
     """
-    found = _listed(volumes)
+    found = as_volumes(volumes)
     if not found:
         raise InputError("There are no volumes to train from. Give at least one (raw, labels).")
     named = [replace(v, name=v.name or _default_name(i, len(found))) for i, v in enumerate(found)]
@@ -86,6 +87,29 @@ def checked_volumes(
     if not any(_differ(volume) for volume in checked):
         raise InputError(_nothing_to_tell_apart(checked))
     return tuple(checked)
+
+
+def as_volumes(volumes: Any) -> list[TrainingVolume]:
+    """Make a list of training volumes of whatever form they were given in, unchecked.
+
+    Parameters
+    ----------
+    volumes : TrainingVolume, pair, mapping, or a sequence of these
+        See `checked_volumes`.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if _is_one(volumes):
+        return [_one(volumes)]
+    if hasattr(volumes, "shape") or not isinstance(volumes, Iterable) or isinstance(volumes, str):
+        raise InputError(
+            f"The volumes are {_described(volumes)}; needed are raw images with their labels: "
+            "(raw, labels), or a list of such pairs."
+        )
+    return [_one(volume) for volume in volumes]
 
 
 def hold_out(
@@ -167,25 +191,15 @@ def _cut(
     return train, replace(held, name=f"the held-out part of {_called(volume)}")
 
 
-def _listed(volumes: Any) -> list[TrainingVolume]:
-    """Make a list of training volumes of whatever was given."""
-    if _is_one(volumes):
-        return [_one(volumes)]
-    if hasattr(volumes, "shape") or not isinstance(volumes, Iterable) or isinstance(volumes, str):
-        raise InputError(
-            f"The volumes are {_described(volumes)}; needed are raw images with their labels: "
-            "(raw, labels), or a list of such pairs."
-        )
-    return [_one(volume) for volume in volumes]
-
-
 def _is_one(value: Any) -> bool:
     """Whether this is one volume and not a sequence of them."""
     if isinstance(value, TrainingVolume | Mapping):
         return True
     pair = isinstance(value, tuple | list) and len(value) == 2
-    return pair and not any(
-        isinstance(part, TrainingVolume) or not hasattr(part, "shape") for part in value
+    return pair and all(
+        isinstance(part, str | os.PathLike)
+        or (hasattr(part, "shape") and not isinstance(part, TrainingVolume))
+        for part in value
     )
 
 
@@ -283,12 +297,14 @@ def _checked_spacing(values: Any, volume: TrainingVolume, what: str) -> tuple[fl
     """Return a voxel size as floats."""
     if values is None:
         return None
-    spacing = tuple(float(s) for s in values)
+    spacing = tuple(float(s) for s in np.atleast_1d(values))
     ndim = len(volume.shape)
+    if len(spacing) == 1:
+        spacing *= ndim
     if len(spacing) != ndim or not all(math.isfinite(s) and s > 0 for s in spacing):
         raise InputError(
             f"{what} of {volume.name} is {spacing}; its labels have {ndim} axes: give one "
-            "positive number for each."
+            "positive number for each, or one for all."
         )
     return spacing
 

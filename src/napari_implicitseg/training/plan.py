@@ -11,8 +11,8 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.predictors.cnn import CNNConfig
 from napari_implicitseg.predictors.unet import UNetConfig
 from napari_implicitseg.training.augment import Augmentation
-from napari_implicitseg.training.examples import _listed as as_volumes
-from napari_implicitseg.training.examples import checked_volumes, hold_out
+from napari_implicitseg.training.examples import as_volumes, checked_volumes, hold_out
+from napari_implicitseg.training.membranes import is_anisotropic
 from napari_implicitseg.training.patches import fitting_patch
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-_FLAT = 4.0
 # About what two cores do in a fraction of a second.
 _PATCH_VOXELS = {2: 192**2, 3: 56**3}
 
@@ -74,8 +73,8 @@ def make_plan(volumes: Any, config: TrainConfig) -> Plan:
         If volumes and options do not go together.
     """
     listed = as_volumes(volumes)
-    checked = checked_volumes(listed, ndim=config.ndim or _axes(listed, config))
-    ndim = config.ndim or _axes(checked, config)
+    ndim = config.ndim or _axes(listed, config)
+    checked = checked_volumes(listed, ndim=ndim, kind=config.labels, zero=config.zero)
     spacing = _common_spacing(checked)[-ndim:]
     offsets = _offsets(config, ndim, spacing)
     network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
@@ -102,7 +101,7 @@ def _axes(volumes: Sequence[TrainingVolume], config: TrainConfig) -> int:
         return 2
     if config.patch_shape is not None:
         return len(config.patch_shape)
-    flat = any(len(v.shape) == 2 or v.voxel_size[0] > _FLAT * v.voxel_size[-1] for v in volumes)
+    flat = any(len(v.labels.shape) == 2 or is_anisotropic(v.voxel_size) for v in volumes)
     return 2 if flat else 3
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from napari_implicitseg.atomic import explain
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
-from napari_implicitseg.models.affinity import AffinityModel, with_channel
-from napari_implicitseg.models.normalise import Normalisation, ScaledArray
+from napari_implicitseg.models.affinity import AffinityModel
+from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.precision import autocast, fast_precision, training_format
 from napari_implicitseg.predictors.architectures import build_network, describe_network
 from napari_implicitseg.training.checkpoint import (
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import Progress
     from napari_implicitseg.config import TrainConfig
     from napari_implicitseg.predictors.architectures import Network
-    from napari_implicitseg.training.examples import TrainingVolume
     from napari_implicitseg.training.patches import Batch
     from napari_implicitseg.training.plan import Plan
 
@@ -130,7 +129,6 @@ class _Training:
         self._objective = Objective(config, plan.offsets, plan.spacing)
         self._validation = Validation(plan.held, plan.ndim)
         self._rule = Normalisation()
-        self._scaled = [_scaled(volume, self._rule) for volume in plan.taught]
         self._patch = plan.patch_shape
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
@@ -153,11 +151,12 @@ class _Training:
         """Take the steps that are left."""
         config = self._config
         sampler = PatchSampler(
-            self._scaled,
+            self._plan.taught,
             self._patch,
             seed=config.seed,
             augmentation=self._plan.augmentation,
             border_share=config.border_share,
+            normalise=self._rule,
         )
         steps = range(self._step, config.steps)
         with Prefetcher(
@@ -235,7 +234,7 @@ class _Training:
             training={
                 "data": config.data,
                 "licence": config.licence,
-                "volumes": [_described(v) for v in self._plan.taught],
+                "volumes": [v.describe() for v in self._plan.taught],
                 "patch_shape": list(self._patch),
                 "steps": self._step,
                 "config": asdict(config),
@@ -335,22 +334,6 @@ class _Training:
     def result(self) -> AffinityModel:
         """Return the model that was kept."""
         return self._best_model()
-
-
-def _scaled(volume: TrainingVolume, rule: Normalisation) -> TrainingVolume:
-    """Volume whose grey levels are those the network sees."""
-    raw = volume.raw if len(volume.raw.shape) > len(volume.shape) else with_channel(volume.raw)
-    return replace(volume, raw=ScaledArray(raw, rule.scaling(raw, volume.name)))
-
-
-def _described(volume: TrainingVolume) -> dict[str, Any]:
-    """Return what a model says of a volume it has learned from."""
-    return {
-        "name": volume.name,
-        "shape": list(volume.shape),
-        "spacing": list(volume.voxel_size),
-        "zero": volume.zero,
-    }
 
 
 def _plain(value: Any) -> Any:

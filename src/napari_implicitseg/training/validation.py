@@ -93,8 +93,8 @@ def _middle(shape: tuple[int, ...], most: int, ndim: int) -> tuple[slice, ...]:
 
 def _by_section(truth: NDArray[np.integer], ndim: int) -> NDArray[np.int64]:
     """Labels with ids of their own in every section, where the network has two axes."""
-    _, dense = np.unique(truth, return_inverse=True)
-    dense = dense.reshape(truth.shape).astype(np.int64)
+    _, numbers = np.unique(truth, return_inverse=True)
+    dense: NDArray[np.int64] = numbers.reshape(truth.shape).astype(np.int64)
     if not (truth == 0).any():
         dense += 1
     if truth.ndim == ndim:

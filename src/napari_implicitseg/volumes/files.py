@@ -19,6 +19,7 @@ from napari_implicitseg.atomic import (
 from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.volumes.hdf5 import read_hdf5, split_hdf5
 from napari_implicitseg.volumes.ome_zarr import holds_data, is_zarr, read_zarr
+from napari_implicitseg.volumes.picture_stack import holds_pictures, read_picture_stack
 from napari_implicitseg.volumes.pictures import PNG_MAX, read_picture, write_png
 from napari_implicitseg.volumes.tiff import read_tiff, write_tiff
 from napari_implicitseg.volumes.volume import check_no_time
@@ -37,7 +38,9 @@ __all__ = ["check_output", "read_image", "read_labels", "read_probability", "wri
 _TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOSSY = (".jpg", ".jpeg")
-_READABLE = ".tif, .tiff, .png, .jpg, .jpeg, .bmp, .h5, .hdf5 or a .zarr folder"
+_READABLE = (
+    ".tif, .tiff, .png, .jpg, .jpeg, .bmp, .h5, .hdf5, a .zarr folder or a folder of pictures"
+)
 _WRITABLE = ".tif, .tiff, .png or .zarr"
 
 
@@ -281,12 +284,13 @@ def _read(
         return read_hdf5(
             file, dataset, level=level, channel_axis=channel_axis, time=time, labels=labels
         )
-    if path.is_dir():
+    stack = path.is_dir() and not is_zarr(path) and holds_pictures(path)
+    if path.is_dir() and not stack:
         return read_zarr(path, level=level, channel_axis=channel_axis, time=time)
     suffix = path.suffix.lower()
     if suffix in _TIFF:
         return read_tiff(path, level=level, channel_axis=channel_axis, time=time, labels=labels)
-    if suffix not in _PICTURES:
+    if not stack and suffix not in _PICTURES:
         raise FileError(
             f"The {name} '{path}' has the extension '{suffix}'; needed is {_READABLE}. "
             "Save it as one of these."
@@ -294,7 +298,8 @@ def _read(
     if level:
         raise InputError(f"level is {level} but '{path}' has only level 0.")
     check_no_time(time, path)
-    return read_picture(path, channel_axis=channel_axis, labels=labels)
+    read = read_picture_stack if stack else read_picture
+    return read(path, channel_axis=channel_axis, labels=labels)
 
 
 def _check_input(path: Path, name: str) -> None:

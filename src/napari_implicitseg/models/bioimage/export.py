@@ -16,13 +16,18 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from napari_implicitseg.atomic import explain, replace_file
-from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.models.affinity import with_channel
+from napari_implicitseg.atomic import exists_error, explain, probe_folder, replace_file
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.bioimage.exchange import (
+    OPSET,
+    Probabilities,
+    to_onnx,
+    to_torchscript,
+)
+from napari_implicitseg.models.bioimage.onnx_session import OnnxSession
+from napari_implicitseg.models.bioimage.rdf import PackageInfo, least_shape, package_description
 from napari_implicitseg.models.card import model_card
-from napari_implicitseg.models.exchange import OPSET, Probabilities, to_onnx, to_torchscript
-from napari_implicitseg.models.onnx_session import OnnxSession
-from napari_implicitseg.models.rdf import PackageInfo, least_shape, package_description
+from napari_implicitseg.models.volume_checks import with_channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PackageInfo", "export_bioimageio"]
 
+_OWN = ("model.json", "weights.safetensors")
 _EPOCH = "SOURCE_DATE_EPOCH"
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _TOLERANCE = 1e-4
@@ -98,37 +104,51 @@ def export_bioimageio(
     target = Path(path)
     if target.suffix.lower() != ".zip":
         raise InputError(f"The package is named '{target}'; packages end in .zip. Add it.")
+    if target.exists() and not overwrite:
+        raise exists_error(target)
     require_bioimageio()
-    licence = _licence(model, info)
-    files = _weights(model, torchscript)
     raw = _synthetic(model) if sample is None else _middle(sample, model)
+    # What may be refused is, before seconds or minutes are spent.
+    _validate(_description(model, info, dict.fromkeys(_names(torchscript), b"")))
+    probe_folder(target.parent, target)
+    files = _weights(model, torchscript)
     files["test_input.npy"] = _npy(raw[None])
     files["test_output.npy"] = _npy(_checked_output(model, raw, files["weights.onnx"]))
     files["README.md"] = (info.documentation or model_card(model)).encode()
-    content = package_description(
-        model,
-        info,
-        licence=licence,
-        timestamp=_timestamp(info),
-        weights=_entries(files),
-        attachments=[_entry(name, files[name]) for name in ("model.json", "weights.safetensors")],
-    )
     with replace_file(target, overwrite=overwrite) as temporary:
-        _write(temporary, content, files)
-        _validate(content, temporary)
+        _write(temporary, _description(model, info, files), files)
     return target
 
 
 def require_bioimageio() -> None:
     """Raise `InputError` unless the extra "bioimageio" is installed."""
     try:
-        import bioimageio.spec
+        import bioimageio.spec  # noqa: F401
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"This needs {error.name}, which is not installed. Run: "
             'pip install "napari-implicitseg[bioimageio]"'
         ) from error
+
+
+def _description(
+    model: AffinityModel, info: PackageInfo, files: Mapping[str, bytes]
+) -> dict[str, Any]:
+    """Describe a package with these files."""
+    return package_description(
+        model,
+        info,
+        licence=_licence(model, info),
+        timestamp=_timestamp(info),
+        weights=_entries(files),
+        attachments=[_entry(name, files[name]) for name in _OWN],
+    )
+
+
+def _names(torchscript: bool) -> tuple[str, ...]:
+    """Names of the files that hold weights."""
+    return (*_OWN, "weights.onnx", *(["weights.pt"] if torchscript else []))
 
 
 def _licence(model: AffinityModel, info: PackageInfo) -> str:
@@ -167,7 +187,7 @@ def _weights(model: AffinityModel, torchscript: bool) -> dict[str, bytes]:
     files = {}
     with tempfile.TemporaryDirectory() as folder:
         model.save(folder)
-        for name in ("model.json", "weights.safetensors"):
+        for name in _OWN:
             files[name] = Path(folder, name).read_bytes()
     module = Probabilities(model.network, len(model.offsets))
     files["weights.onnx"] = to_onnx(module)
@@ -221,7 +241,7 @@ def _synthetic(model: AffinityModel) -> NDArray[np.float32]:
     if model.normalisation.kind == "range":
         low, high = model.normalisation.low, model.normalisation.high
         raw = low + (high - low) * raw / 255
-    return raw.astype(np.float32)
+    return np.asarray(raw, np.float32)
 
 
 def _checked_output(
@@ -265,13 +285,11 @@ def _write(path: Path, content: Mapping[str, Any], files: Mapping[str, bytes]) -
         raise explain(error, path, "write") from error
 
 
-def _validate(content: Mapping[str, Any], path: Path) -> None:
-    """Check a description by the rules of the BioImage.IO, without the network."""
+def _validate(content: Mapping[str, Any]) -> None:
+    """Check a description by the rules of the BioImage.IO, offline and without its files."""
     from bioimageio.spec import InvalidDescr, ValidationContext, build_description
 
-    with zipfile.ZipFile(path) as archive:
-        context = ValidationContext(root=archive, perform_io_checks=False)
-        made = build_description(dict(content), context=context)
+    made = build_description(dict(content), context=ValidationContext(perform_io_checks=False))
     if isinstance(made, InvalidDescr):
         found = made.validation_summary.errors[0]
         where = ".".join(str(part) for part in found.loc)

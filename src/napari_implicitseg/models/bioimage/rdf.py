@@ -175,7 +175,7 @@ def least_shape(model: AffinityModel) -> tuple[int, ...]:
 
 
 def checked_unit(unit: str) -> str | None:
-    """Unit of length as the BioImage.IO spells it; None if it has no such."""
+    """Return a unit of length as the BioImage.IO spells it; None if it has no such."""
     found = _UNITS.get(unit.strip().casefold(), unit.strip().casefold())
     return found if found in _KNOWN_UNITS else None
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_implicitseg.affinities.ops import checked_offsets, edge_slices, neighbourhood
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.models.rdf import CONFIG_KEY
+from napari_implicitseg.models.bioimage.rdf import CONFIG_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.bioimage.onnx_session import OnnxSession
+from napari_implicitseg.models.bioimage.processing import fit_steps
 from napari_implicitseg.models.normalise import _spread_blocks
-from napari_implicitseg.models.onnx_session import OnnxSession
-from napari_implicitseg.models.processing import fit_steps
 from napari_implicitseg.models.volume_checks import channels_first, check_finite, voxel_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import torch
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
-    from napari_implicitseg.models.foreign_tensors import AxisOrder, Window, Windows
-    from napari_implicitseg.models.meaning import Meaning
-    from napari_implicitseg.models.processing import Step
+    from napari_implicitseg.models.bioimage.meaning import Meaning
+    from napari_implicitseg.models.bioimage.processing import Step
+    from napari_implicitseg.models.bioimage.tensors import AxisOrder, Window, Windows
 
 __all__ = ["ForeignModel"]
 

@@ -33,8 +33,9 @@ _KNOWN = (
     "softmax",
     "zero_mean_unit_variance",
 )
-_DTYPES = ("float16", "float32", "float64", "bool") + tuple(
-    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+_DTYPES = (
+    *("float16", "float32", "float64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
 )
 _EPSILON = 1e-6
 
@@ -178,6 +179,17 @@ def _measured(
     return [measure(sample) for sample in samples]
 
 
+def _percentiles(
+    options: Mapping[str, Any], samples: Sequence[NDArray[Any]], share: float, method: str
+) -> list[float]:
+    """Measure a percentile of each channel, or of all together."""
+
+    def measure(values: NDArray[Any]) -> float:
+        return float(np.percentile(values, share, method=method))  # type: ignore[call-overload]
+
+    return _measured(options, samples, measure)
+
+
 def _linear(offset: Any, scale: Any) -> Apply:
     """Make (values - offset) / scale."""
 
@@ -189,10 +201,8 @@ def _linear(offset: Any, scale: Any) -> Apply:
 
 
 def _scale_range(options: Mapping[str, Any], samples: Sequence[NDArray[Any]]) -> Apply:
-    shares = options.get("min_percentile", 0.0), options.get("max_percentile", 100.0)
-    low, high = (
-        _measured(options, samples, lambda v, s=s: float(np.percentile(v, s))) for s in shares
-    )  # type: ignore[misc]
+    low = _percentiles(options, samples, options.get("min_percentile", 0.0), "linear")
+    high = _percentiles(options, samples, options.get("max_percentile", 100.0), "linear")
     return _linear(low, np.subtract(high, low) + options.get("eps", _EPSILON))
 
 
@@ -221,12 +231,8 @@ def _clip(options: Mapping[str, Any], samples: Sequence[NDArray[Any]]) -> Apply:
     for name in ("min", "max"):
         share, bound = options.get(f"{name}_percentile"), options.get(name)
         if share is not None:
-            # The bound is a value of the image, as authors' tests have it.
-            bound = _measured(
-                options,
-                samples,
-                lambda v, s=share: float(np.percentile(v, s, method="inverted_cdf")),  # type: ignore[misc]
-            )
+            # The bound is a value of the image, as in bioimageio.core.
+            bound = _percentiles(options, samples, share, "inverted_cdf")
         bounds.append(bound)
 
     def apply(values: NDArray[Any]) -> NDArray[Any]:

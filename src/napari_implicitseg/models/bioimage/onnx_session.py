@@ -46,9 +46,7 @@ class OnnxSession:
         If it is no ONNX model, or of operators the runtime does not know.
     """
 
-    def __init__(
-        self, model: bytes, name: str, device: torch.device | str = torch.device("cpu")
-    ) -> None:
+    def __init__(self, model: bytes, name: str, device: torch.device | str = "cpu") -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.atomic import exists_error, replace_folder
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.models.bioimage import require_bioimageio
+from napari_implicitseg.models.bioimage.export import require_bioimageio
+from napari_implicitseg.models.bioimage.files import PackageFiles
+from napari_implicitseg.models.bioimage.foreign import ForeignModel
+from napari_implicitseg.models.bioimage.meaning import Wishes, find_meaning
+from napari_implicitseg.models.bioimage.onnx_session import OnnxSession, complete_model
+from napari_implicitseg.models.bioimage.processing import read_steps
+from napari_implicitseg.models.bioimage.rdf import CONFIG_KEY
+from napari_implicitseg.models.bioimage.tensors import read_order, read_windows
 from napari_implicitseg.models.folder import load_model
-from napari_implicitseg.models.foreign import ForeignModel
-from napari_implicitseg.models.foreign_tensors import read_order, read_windows
-from napari_implicitseg.models.meaning import Wishes, find_meaning
-from napari_implicitseg.models.onnx_session import OnnxSession, complete_model
-from napari_implicitseg.models.package_files import PackageFiles
-from napari_implicitseg.models.processing import read_steps
-from napari_implicitseg.models.rdf import CONFIG_KEY
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
     from napari_implicitseg.models.affinity import AffinityModel
-    from napari_implicitseg.models.foreign_tensors import AxisOrder
+    from napari_implicitseg.models.bioimage.tensors import AxisOrder
 
 __all__ = ["import_bioimageio", "unpack_bioimageio"]
 

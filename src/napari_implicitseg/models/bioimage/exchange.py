@@ -134,7 +134,7 @@ def to_torchscript(module: Probabilities) -> bytes:
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
         traced = torch.jit.trace(module, module.example(), check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(torch.jit.freeze(traced), buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.freeze(traced), buffer)
     return _without_paths(buffer)
 
 

@@ -1,0 +1,36 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_implicitseg.errors import InputError
+
+__all__ = ["find_device"]
+
+
+def find_device(name: str, *, large: bool = False) -> torch.device:
+    """Return the torch device a user asked for.
+
+    Parameters
+    ----------
+    name : str
+        "auto", "cpu", "cuda", "cuda:1", "mps".
+    large : bool
+        Whether the work is worth a GPU: "auto" takes one then, if there is one.
+
+    Raises
+    ------
+    InputError
+        If torch cannot use it here.
+    """
+    if name == "auto":
+        if large and torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if large and torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
+    return device
