@@ -7,13 +7,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 READY := $(VENV)/.ready-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 QT_ENV := QT_API=$(QT) PYTEST_QT_API=$(QT) OMP_NUM_THREADS=1
 TEST := $(QT_ENV) tools/with_screen.sh $(BIN)/python -m pytest
+# Processes that run tests side by side: as many as there are cores, up to 4, as each takes 2 GB.
+JOBS ?= logical
+SIDE_BY_SIDE := -n $(JOBS) --maxprocesses 4 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo app test test-slow test-all check bench setup clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-	@echo 'Options: PYTHON=python3.12 (which Python), QT=pyside6 (which Qt binding), HEADLESS=1 (demo without a screen)'
+	@echo 'Options: PYTHON=python3.12 (which Python), QT=pyside6 (which Qt binding), JOBS=0 (tests one after another), HEADLESS=1 (demo without a screen)'
 
 demo: setup  ## run the main job on a sample: opens napari, or writes demo-output/ without a screen
 	$(QT_ENV) $(BIN)/napari-implicitseg demo $(if $(HEADLESS),--headless)
@@ -22,13 +25,13 @@ app: setup  ## open napari with the plugin
 	$(QT_ENV) $(BIN)/napari -w napari-implicitseg "Scribble to mask"
 
 test: setup  ## run the tests but the slow ones
-	$(TEST) -m "not slow"
+	$(TEST) $(SIDE_BY_SIDE) -m "not slow"
 
 test-slow: setup  ## run the slow tests
 	$(TEST) -m slow
 
 test-all: setup  ## run all tests
-	$(TEST)
+	$(TEST) $(SIDE_BY_SIDE)
 
 check: setup  ## style, types, layers, manifest
 	$(BIN)/ruff check

@@ -28,10 +28,11 @@ HEADINGS = {
     "shapes": "Shapes of one piece",
     "repair": "Repair",
     "evidence": "Evidence, everything at default",
+    "malis": "MALIS",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
 # one, and the graph cut takes little more than half its time.
-_ORDER = ("speed", "repair", "shapes", "quality", "evidence")
+_ORDER = ("speed", "repair", "shapes", "quality", "evidence", "malis")
 PACKAGES = (
     "napari-implicitseg",
     "numpy",
@@ -40,6 +41,7 @@ PACKAGES = (
     "scikit-image",
     "opencv-python-headless",
     "PyMaxflow",
+    "higra",
 )
 
 
@@ -131,6 +133,10 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
         import evidence
 
         return evidence.report(args.limit or (3 if args.quick else None), 2 if args.quick else 5)
+    if part == "malis":
+        import malis
+
+        return malis.report(malis.Plan(sides=((64, 3), (128, 3))) if args.quick else malis.Plan())
     import repair
 
     return repair.report(

@@ -42,7 +42,7 @@ def python(code, *args):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return json.loads(done.stdout)
 
@@ -198,11 +198,11 @@ def test_the_command_line_starts(way):
         "module": [sys.executable, "-m", "napari_implicitseg.cli"],
         "script": [str(console_script())],
     }[way]
-    done = subprocess.run([*start, "--help"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*start, "--help"], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert "scribble" in done.stdout
     assert "demo" in done.stdout
-    shown = subprocess.run([*start, "--version"], capture_output=True, text=True, timeout=60)
+    shown = subprocess.run([*start, "--version"], capture_output=True, text=True, timeout=300)
     assert shown.stdout.split() == ["napari-implicitseg", napari_implicitseg.__version__]
 
 

@@ -7,10 +7,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_implicitseg.affinities import _between, _dense, _edges, _objects, _tree
-from napari_implicitseg.affinities._sample import check_size
+from napari_implicitseg.affinities import _between, _dense, _edges, _objects, _passes, _tree
+from napari_implicitseg.affinities._sample import Sample, check_size
 from napari_implicitseg.affinities.malis import malis_pair_counts
+from napari_implicitseg.affinities.ops import neighbourhood
 from napari_implicitseg.errors import InputError
+
+MODES = (None, "positive", "negative")
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 90_000), (3, 300, 300)])
+def test_parts_of_the_edges_are_cut_from_a_sample_of_rows(monkeypatch, shape):
+    rng = np.random.default_rng(0)
+    affinities, labels = rng.random((3, *shape), np.float32), rng.integers(0, 3, shape)
+    # Objects in some rows only, which a sample may miss.
+    labels[:, 1:] = 1
+    offsets = neighbourhood()
+    whole = [malis_pair_counts(affinities, labels, offsets, constrained=m) for m in MODES]
+    monkeypatch.setattr(_passes, "_SAMPLED_EDGES", 100)
+    monkeypatch.setattr(Sample, "edges_at_once", property(lambda _: 50_000))
+    for mode, expected in zip(MODES, whole, strict=True):
+        found = malis_pair_counts(affinities, labels, offsets, constrained=mode)
+        np.testing.assert_array_equal(found.positive, expected.positive)
+        np.testing.assert_array_equal(found.negative, expected.negative)
+
+
+def test_labels_are_batched_by_their_edges_and_large_ones_are_alone():
+    totals = np.array([0, 3, 4, 9, 0, 2, 2, 3, 3, 0])
+    assert _passes._batches(totals, 7) == [(1, 2), (3, 3), (4, 7), (8, 9)]
+    assert _passes._batches(np.zeros(5, int), 7) == []
+    assert _passes._batches(np.array([0, 8, 8]), 7) == [(1, 1), (2, 2)]
+
 
 HALF = 2**26  # of the voxels of a volume of 512^3
 
@@ -82,7 +109,7 @@ def test_kernels_compile_once_for_all_kinds_of_input_and_release_the_interpreter
         affinities = rng.random((2, *shape)).astype(kind)
         affinities.flags.writeable = False
         for labels in (rng.integers(0, size, shape), rng.random(shape) < 0.5):
-            for mode in (None, "positive", "negative"):
+            for mode in MODES:
                 for mask in (None, affinities > 0.1):
                     malis_pair_counts(affinities, labels, offsets, constrained=mode, mask=mask)
     kernels = [

@@ -266,8 +266,10 @@ def test_a_volume_is_learned_in_three_dimensions(tmp_path):
     labels = np.kron(np.arange(1, 28).reshape(3, 3, 3), np.ones((8, 8, 8), int))
     raw = (labels * 9 % 200 + rng.normal(0, 3, labels.shape)).astype(np.float32)
     config = dataclasses.replace(SMALL, ndim=None, patch_shape=None, steps=6, descriptors=True)
+    model = train_affinities((raw, labels), config=config, out=tmp_path / "m")
+    wanted = dataclasses.replace(config, patch_shape=(64, 64, 64))
     with pytest.warns(UserWarning, match="patches of .* are reduced"):
-        model = train_affinities((raw, labels), config=config, out=tmp_path / "m")
+        train_affinities((raw, labels), config=wanted, out=tmp_path / "reduced")
     assert model.predict(raw).data.shape == (3, 24, 24, 24)
     assert model.network.config.out_channels == 13
 

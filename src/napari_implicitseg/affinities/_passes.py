@@ -31,8 +31,9 @@ __all__ = ["Buffers", "pairs_in_one_tree", "pairs_inside"]
 _GROUP = 1 << 12
 # Each part takes one look at all edges.
 _MOST_PARTS = 8
-# Rows, at least, whose edges stand for all when these are divided.
-_SAMPLED_ROWS = 1000
+# About so many edges stand for all when these are divided, from so many rows at least.
+_SAMPLED_EDGES = 1 << 17
+_LEAST_ROWS = 8
 
 
 class Collect(Protocol):
@@ -82,11 +83,13 @@ def _in_order(
     parts = min(_MOST_PARTS, max(1, math.ceil(total / sample.edges_at_once)))
     cuts = none
     if parts > 1:
-        rows = max(1, int(sample.shape[0] * sample.shape[1]) // _SAMPLED_ROWS) | 1
-        some = np.empty(collect(0, LAST_EDGE, none, rows), np.int64)
-        collect(0, LAST_EDGE, some, rows)
+        rows = int(sample.shape[0] * sample.shape[1])
+        # Odd, to fall in step with fewer sizes.
+        row_step = max(1, min(total // _SAMPLED_EDGES, rows // _LEAST_ROWS)) | 1
+        some = np.empty(collect(0, LAST_EDGE, none, row_step), np.int64)
+        collect(0, LAST_EDGE, some, row_step)
         some.sort()
-        cuts = some[np.arange(1, parts) * len(some) // parts]
+        cuts = some[np.arange(1, parts) * len(some) // parts] if len(some) else none
     room = total if parts == 1 else int(1.1 * total / parts)
     for begin, end in pairwise([0, *cuts.tolist(), LAST_EDGE]):
         edges = buffers.take("edges", room, np.int64)
@@ -125,7 +128,7 @@ def _batches(totals: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
     batches: list[tuple[int, int]] = []
     first, edges = 1, 0
     for label, count in enumerate(totals[1:].tolist(), 1):
-        if edges and (count > most or edges + count > most):
+        if edges and edges + count > most:
             batches.append((first, label - 1))
             first, edges = label, 0
         edges += count

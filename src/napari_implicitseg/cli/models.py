@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="List models, show their cards, exchange them with other programs.",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
 _ModelArgument = Annotated[
     str,
@@ -53,7 +49,9 @@ def parse_channels(text: str) -> tuple[int, ...]:
 
 @app.callback(invoke_without_command=True)
 def models(context: typer.Context, json_report: options.Json = False) -> None:
-    """List the models that come with the package.
+    """List models, show their cards, exchange them with other programs.
+
+    Without a command it lists the models that come with the package.
 
     \b
     Examples:

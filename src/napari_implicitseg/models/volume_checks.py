@@ -130,7 +130,8 @@ def check_finite(values: NDArray[Any], place: Sequence[int], name: str) -> None:
     ----------
     values : ndarray, shape (C, *S)
     place : sequence of int
-        Where the window begins in the volume, for the message.
+        Where the window begins in the volume, for the message; of a section with the
+        number of the section before.
     name : str
         Of the volume, for the message.
 
@@ -142,8 +143,8 @@ def check_finite(values: NDArray[Any], place: Sequence[int], name: str) -> None:
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
     first = np.argwhere(~np.isfinite(values))[0][1:]
-    start = place or (0,) * len(first)
-    where = tuple(int(a + b) for a, b in zip(first, start, strict=True))
+    lead = len(place) - len(first)
+    where = (*place[:lead], *(int(a + b) for a, b in zip(first, place[lead:], strict=True)))
     raise InputError(
         f"The {name} is NaN or infinite at {where}. Networks need numbers: replace such voxels, "
         "for instance by np.nan_to_num."

@@ -165,7 +165,7 @@ class UNet(nn.Module):
         sources, encoded = [a.source for a in axes], [a.encoded for a in axes]
         joined, pooling = axes[0].joined, self.config.poolings[level]
         cells, skips = [], []
-        for slab in self._slabs(x, encoded, pooling[0]):
+        for slab in self._slabs(x, stage.width, encoded, pooling[0]):
             seen = grown(slab, stage.reach[0], axes[0].length)
             part = cut_first(x, within(seen, sources[0]))
             made = stage.on_part(part, [seen, *sources[1:]], [slab, *encoded[1:]])
@@ -189,7 +189,7 @@ class UNet(nn.Module):
         joined, wanted = [a.joined for a in axes], [a.wanted for a in axes]
         cells, pooling = [a.wanted for a in lower], stage.pooling
         made = []
-        for slab in self._slabs(skip, wanted, pooling[0]):
+        for slab in self._slabs(skip, stage.width, wanted, pooling[0]):
             seen = grown(slab, stage.reach[0], axes[0].length)
             first = (seen[0] // pooling[0], -(-seen[1] // pooling[0]))
             enlarged = [
@@ -207,12 +207,12 @@ class UNet(nn.Module):
         return stacked(made)
 
     @staticmethod
-    def _slabs(x: Tensor, spans: Sequence[Span], step: int) -> list[Span]:
+    def _slabs(x: Tensor, width: int, spans: Sequence[Span], step: int) -> list[Span]:
         """Cut the first axis where that is of use: for inference on a CPU."""
         if not (x.is_inference() and x.device.type == "cpu"):
             return [spans[0]]
         start, stop = spans[0]
-        plane = x[:, :, 0].numel() * x.element_size()
+        plane = width * x[:, 0, 0].numel() * x.element_size()
         side = max(_LEAST_PLANES, _SLAB_BYTES // plane) // step * step
         count = max(1, round((stop - start) / side))
         side = -(-(stop - start) // (count * step)) * step

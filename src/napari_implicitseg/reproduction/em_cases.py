@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.training.labelled import Zero
 
-__all__ = ["EM_SETS", "HELD_OUT", "EmSet", "fib25", "isbi2012", "labels_of_sections"]
+__all__ = ["EM_SETS", "HELD_OUT", "EmSet", "fib25", "isbi2012", "labels_of_sections", "noise"]
 
 HELD_OUT = 0.25
 """Share of each set that no network learns from: the last sections."""
@@ -179,6 +179,19 @@ def labels_of_sections(labels: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
     from skimage.measure import label
 
     return np.stack([label(section, connectivity=1) for section in labels]).astype(np.int32)
+
+
+def noise(raw: NDArray[Any]) -> float:
+    """Return the standard deviation of what a Gaussian of one pixel takes from sections.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (Z, Y, X)
+    """
+    from scipy import ndimage
+
+    sections = (section.astype(np.float32) for section in raw)
+    return float(np.mean([(s - ndimage.gaussian_filter(s, 1.0)).std() for s in sections]))
 
 
 def _stack(paths: list[Path]) -> NDArray[Any]:

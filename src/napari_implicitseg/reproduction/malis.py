@@ -25,7 +25,7 @@ from napari_implicitseg.hierarchy.components import image_affinities
 from napari_implicitseg.models.folder import shipped_models
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.reproduction import em_plots
-from napari_implicitseg.reproduction.em_cases import EM_SETS
+from napari_implicitseg.reproduction.em_cases import EM_SETS, noise
 from napari_implicitseg.reproduction.em_scores import (
     Choice,
     Rule,
@@ -257,8 +257,14 @@ def _tell(report: Report, em: EmSet, ndim: int, outcomes: Mapping[str, _Outcome]
         "report: 1 - score",
     )
     report.tables.append(Table(f"{_where(em, ndim)}: train / held-out", head, tuple(rows)))
-    scores = {key: outcome.held for key, outcome in outcomes.items()}
-    find_claims(report, em.name, ndim, _where(em, ndim), scores)
+    find_claims(
+        report,
+        em.name,
+        ndim,
+        _where(em, ndim),
+        {key: outcome.held for key, outcome in outcomes.items()},
+        {key: outcome.bound for key, outcome in outcomes.items()},
+    )
 
 
 def _keep_figures(report: Report, base: str, outcome: _Outcome) -> None:
@@ -317,11 +323,14 @@ def _settings(sets: list[EmSet], steps: int, sections: int, seed: int) -> dict[s
         taught, held = em.parts(min(em.truths))
         data.append(
             f"{em.title}: learned from {len(taught.labels)} sections of "
-            f"{' x '.join(map(str, em.raw.shape[1:]))}, the last {len(held.labels)} are held out"
+            f"{' x '.join(map(str, em.raw.shape[1:]))}, the last {len(held.labels)} are held out "
+            f"(noise {noise(taught.raw):.1f} and {noise(held.raw):.1f} grey levels)"
         )
     shipped = [name for name in _SHIPPED.values() if name in shipped_models()]
     return {
         "data": "; ".join(data),
+        "noise": "standard deviation of what a Gaussian of one pixel takes from a section. Where "
+        "the held-out part is noisier, a threshold chosen on the other does not suit it",
         "sections": "each section is an image with a truth of its own, scores are means over "
         f"sections, {sections} of a part at most; of U-Nets in 3D the edges within it are taken",
         "volume": "objects in 3D; of the train part as many sections as are held out, next to them",

@@ -99,8 +99,8 @@ class Augmentation:
     gain: float = 0.2
     gamma: float = 0.2
     offset: float = 0.08
-    noise: float = 0.3
-    noise_strength: float = 0.3
+    noise: float = 0.5
+    noise_strength: float = 0.6
     blur: float = 0.2
     blur_strength: float = 1.0
     missing: float = 0.0

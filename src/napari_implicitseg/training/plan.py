@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def make_plan(volumes: Any, config: TrainConfig) -> Plan:
     offsets = _offsets(config, ndim, spacing)
     network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
     taught, held = _parts(checked, config.held_out)
-    patch = config.patch_shape or _usual_patch(spacing, network)
+    patch = config.patch_shape or _usual_patch(spacing, network, taught)
     if len(patch) != ndim:
         raise InputError(
             f"patch_shape is {patch} but the network has {ndim} axes; give one length per axis."
@@ -159,15 +160,17 @@ def _parts(
     return tuple(p[0] for p in parts), tuple(p[1] for p in parts if p[1] is not None)
 
 
-def _usual_patch(spacing: tuple[float, ...], network: UNetConfig | CNNConfig) -> tuple[int, ...]:
-    """Patch of a usual number of voxels, about as long in all directions."""
+def _usual_patch(
+    spacing: tuple[float, ...],
+    network: UNetConfig | CNNConfig,
+    volumes: Sequence[TrainingVolume],
+) -> tuple[int, ...]:
+    """Patch of a usual number of voxels, about as long in all directions, that volumes hold."""
     ndim = len(spacing)
     sides = [min(spacing) / s for s in spacing]
-    share = 1.0
-    for side in sides:
-        share *= side
-    length = (_PATCH_VOXELS[ndim] / share) ** (1 / ndim)
+    length = (_PATCH_VOXELS[ndim] / math.prod(sides)) ** (1 / ndim)
+    least = [min(v.shape[axis - ndim] for v in volumes) for axis in range(ndim)]
+    wanted = [min(length * side, n) for side, n in zip(sides, least, strict=True)]
     return tuple(
-        max(step, round(length * side / step) * step)
-        for side, step in zip(sides, network.stride, strict=True)
+        max(step, int(n // step) * step) for n, step in zip(wanted, network.stride, strict=True)
     )

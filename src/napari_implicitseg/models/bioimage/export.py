@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.spatial import KDTree
 
-from napari_implicitseg.atomic import exists_error, explain, probe_folder, replace_file
+from napari_implicitseg.atomic import exists_error, probe_folder, replace_file
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.bioimage.exchange import (
     OPSET,
@@ -63,7 +63,8 @@ def export_bioimageio(
     `load_model` gives back the same model. The spatial sizes of inputs are multiples of
     the network's stride, and the halo that programs leave off at the borders of tiles
     is the network's. Beyond the borders of an image, where this package sees zeros,
-    other programs mirror it: affinities differ there.
+    other programs mirror it: affinities differ there. Of a stack that a network of two
+    axes works on, they scale the grey levels of each section by itself.
 
     Parameters
     ----------
@@ -274,15 +275,12 @@ def _write(path: Path, content: Mapping[str, Any], files: Mapping[str, bytes]) -
     import yaml
 
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    try:
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in (("rdf.yaml", text.encode()), *sorted(files.items())):
-                entry = zipfile.ZipInfo(name, _ZIP_DATE)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, data)
-    except OSError as error:
-        raise explain(error, path, "write") from error
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (("rdf.yaml", text.encode()), *sorted(files.items())):
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, data)
 
 
 def _validate(content: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ __all__ = ["ForeignModel"]
 Box: TypeAlias = tuple[slice, ...]
 
 # Voxels kept of a window along each axis, by axes of the network.
-_USUAL = {2: 512, 3: 64}
+_USUAL = {2: 512, 3: 96}
 # How far outside 0 to 1 rounding may lead.
 _SLACK = 1e-3
 
@@ -118,7 +118,7 @@ class ForeignModel:
         channel_axis : int, optional
             Axis that holds channels; the first if there is one axis too many.
         tile_shape : sequence of int, optional
-            Voxels predicted at a time; rounded up to what the network takes. About 64^3
+            Voxels predicted at a time; rounded up to what the network takes. About 96^3
             or 512^2 by default.
         precision : {"float32", "bfloat16", "float16"}
             Without effect: the network has its own.

@@ -148,7 +148,7 @@ def _is_attached(files: PackageFiles) -> bool:
     return told and files.names.issuperset(_ATTACHED)
 
 
-def _attached(files: PackageFiles) -> AffinityModel:
+def _attached(files: PackageFiles) -> AffinityModel | ForeignModel:
     """Read the model itself."""
     with tempfile.TemporaryDirectory() as folder:
         for name in _ATTACHED:

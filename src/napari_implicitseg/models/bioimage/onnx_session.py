@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxSession", "complete_model"]
 
-_PROVIDERS = {"cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+_PROVIDERS = {"cuda": "CUDAExecutionProvider"}
 _TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
