@@ -12,7 +12,6 @@ import numpy as np
 from napari_implicitseg.config import TrainConfig
 from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import load_model
 from napari_implicitseg.training.examples import as_volumes
 from napari_implicitseg.volumes import read_image, read_labels
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.models.affinity import AffinityModel
+    from napari_implicitseg.models.bioimage import ForeignModel
     from napari_implicitseg.training.examples import TrainingVolume
 
 __all__ = ["predict_affinities", "train_affinities"]
@@ -109,7 +110,7 @@ def train_affinities(
 
 def predict_affinities(
     volume: Any,
-    model: AffinityModel | str | os.PathLike[str],
+    model: AffinityModel | ForeignModel | str | os.PathLike[str],
     *,
     spacing: Sequence[float] | None = None,
     channel_axis: int | None = None,
@@ -125,9 +126,9 @@ def predict_affinities(
     volume : array, shape (*S), (C, *S) or with `channel_axis`; or path
         2D or 3D. NumPy, zarr, dask; of a lazy one tiles are read. A 2D model takes a
         stack section by section.
-    model : AffinityModel, path or str
-        A model, its folder, or the name of a shipped one: "fibsem-isotropic" for
-        isotropic FIB-SEM, "sstem-2d" for sections.
+    model : AffinityModel, ForeignModel, path or str
+        A model, its folder or package, or the name of a shipped one: "fibsem-isotropic"
+        for isotropic FIB-SEM, "sstem-2d" for sections.
     spacing : sequence of float, optional
         Voxel size per axis; warns if the model has learned from others.
     channel_axis : int, optional
@@ -157,13 +158,14 @@ def predict_affinities(
     Cancelled
         If `progress` asked to stop.
     """
-    chosen = model if isinstance(model, AffinityModel) else load_model(model)
+    chosen = load_model(model) if isinstance(model, str | os.PathLike) else model
     name = "volume"
     if isinstance(volume, str | os.PathLike):
         name = f"volume '{volume}'"
         opened = read_image(volume)
         channel_axis = opened.channel_axis if channel_axis is None else channel_axis
-        spacing = opened.grid(opened.channel_axis).spacing_in(chosen.unit) if spacing is None else spacing
+        if spacing is None:
+            spacing = opened.grid(opened.channel_axis).spacing_in(chosen.unit)
         volume = opened.data
     elif not hasattr(volume, "shape"):
         volume = np.asarray(volume)

@@ -236,7 +236,7 @@ class TrainConfig:
         Makes the training repeatable.
     unit : str
         Of the volumes' voxel size, such as "nanometer".
-    data, licence : str
+    data, licence, attribution : str
         Of what the model is trained on, for its card.
     """
 
@@ -273,6 +273,7 @@ class TrainConfig:
     unit: str = ""
     data: str = ""
     licence: str = ""
+    attribution: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values no training can work with."""

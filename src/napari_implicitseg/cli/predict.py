@@ -84,7 +84,8 @@ def predict(
         check_affinity_output(output, overwrite=overwrite)
         network = load_model(model)
         volume = read_image(image, level=level)
-        grid = corrected_grid(volume.grid(volume.channel_axis), spacing, unit, dropped=volume.dropped)
+        grid = volume.grid(volume.channel_axis)
+        grid = corrected_grid(grid, spacing, unit, dropped=volume.dropped)
         from napari_implicitseg.api import predict_affinities
 
         with warnings.catch_warnings(record=True) as caught, progress_bar() as progress:

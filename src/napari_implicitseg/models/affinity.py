@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from napari_implicitseg.affinities.ops import Affinities, checked_offsets
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.tiles import predict_tiles
+from napari_implicitseg.models.volume_checks import channels_first, voxel_size
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.models.normalise import Scaling
     from napari_implicitseg.predictors.architectures import Network
 
-__all__ = ["AffinityModel", "with_channel"]
-
-_MOST_OFF = 1.5
-"""How many times larger or smaller voxels may be than those a model has learned from."""
+__all__ = ["AffinityModel"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +146,9 @@ class AffinityModel:
         shape = tuple(int(n) for n in raw.shape[1:])
         if 0 in shape:
             raise InputError(f"The {name} has shape {shape}: there is no voxel to predict.")
-        steps = self._spacing(spacing, len(shape), name)
+        steps = voxel_size(
+            spacing, len(shape), known=self.spacing, unit=self.unit, model=self.name, name=name
+        )
         scaling = self.normalisation.scaling(raw, name)
         data = predict_tiles(
             self.network,
@@ -175,88 +174,14 @@ class AffinityModel:
         InputError
             If axes or channels are not those of the network.
         """
-        axes = len(volume.shape)
-        if np.dtype(volume.dtype).kind not in "biuf":
-            raise InputError(
-                f"The {name} has dtype {volume.dtype}; a network needs real numbers. Convert it."
-            )
-        wanted = (2, 3) if self.ndim == 2 else (3,)
-        if axes in wanted and channel_axis is None and (self.channels == 1 or axes == self.ndim):
-            raw = with_channel(volume)
-        elif axes - 1 in wanted:
-            raw = _moved(volume, 0 if channel_axis is None else channel_axis)
-        else:
-            dims = "2D images or stacks" if self.ndim == 2 else "3D volumes"
-            raise InputError(
-                f"The {name} has {axes} axes, shape {tuple(volume.shape)}; the model "
-                f"'{self.name}' is for {dims}. Cut it, or choose another model."
-            )
-        if int(raw.shape[0]) != self.channels:
-            raise InputError(
-                f"The {name} has {int(raw.shape[0])} channels; the model '{self.name}' was trained "
-                f"on {self.channels}. Choose the channels it knows, or another model."
-            )
-        return raw
-
-    def _spacing(self, spacing: Sequence[float] | None, ndim: int, name: str) -> tuple[float, ...]:
-        """Voxel size of a volume; warns where the model has learned from another."""
-        if spacing is None:
-            return (*(1.0,) * (ndim - self.ndim), *self.spacing)
-        given = tuple(float(s) for s in spacing)
-        if len(given) != ndim or not all(0 < s < float("inf") for s in given):
-            raise InputError(
-                f"spacing is {given}; give one positive number for each of the {ndim} axes."
-            )
-        ratios = [a / b for a, b in zip(given[ndim - self.ndim :], self.spacing, strict=True)]
-        if max(ratios) > _MOST_OFF or min(ratios) < 1 / _MOST_OFF:
-            warnings.warn(
-                f"The {name} has voxels of {given} but the model '{self.name}' has learned from "
-                f"{self.spacing} {self.unit}. Results may be poor: rescale the volume, or train "
-                "the model on volumes like it.",
-                stacklevel=3,
-            )
-        return given
-
-
-def with_channel(volume: Any) -> Any:
-    """Return an array without channels as one with a single channel, in front."""
-    return volume[None] if isinstance(volume, np.ndarray) else _Channel(volume)
-
-
-class _Channel:
-    """An array without channels as one with a single channel; reads only what is asked."""
-
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shape = (1, *array.shape)
-        self.dtype = np.dtype(array.dtype)
-
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return np.asarray(self._array[index[1:]])[None]
-
-
-class _Moved:
-    """An array with the channel axis moved to the front; reads only what is asked."""
-
-    def __init__(self, array: Any, axis: int) -> None:
-        self._array, self._axis = array, axis
-        self.shape = (array.shape[axis], *array.shape[:axis], *array.shape[axis + 1 :])
-        self.dtype = np.dtype(array.dtype)
-
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        moved = (*index[1 : self._axis + 1], index[0], *index[self._axis + 1 :])
-        return np.moveaxis(np.asarray(self._array[moved]), self._axis, 0)
-
-
-def _moved(volume: Any, axis: int) -> Any:
-    """Channels first."""
-    axes = len(volume.shape)
-    if not -axes <= axis < axes:
-        raise InputError(f"channel_axis is {axis}, but the volume has {axes} axes.")
-    axis %= axes
-    if isinstance(volume, np.ndarray):
-        return np.moveaxis(volume, axis, 0)
-    return _Moved(volume, axis)
+        return channels_first(
+            volume,
+            ndim=self.ndim,
+            channels=self.channels,
+            channel_axis=channel_axis,
+            model=self.name,
+            name=name,
+        )
 
 
 def _reader(raw: Any, scaling: Scaling) -> Any:

@@ -21,7 +21,9 @@ _ORIGIN = (
     ("command", "Made by"),
 )
 # Options of a training that are told elsewhere on the card, or say nothing about the model.
-_ELSEWHERE = frozenset({"data", "licence", "unit", "workers", "checkpoint_every", "compile"})
+_ELSEWHERE = frozenset(
+    {"data", "licence", "attribution", "unit", "workers", "checkpoint_every", "compile"}
+)
 
 
 def model_card(model: AffinityModel) -> str:

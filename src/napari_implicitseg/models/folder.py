@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from napari_implicitseg.models.bioimage import ForeignModel
+
 __all__ = ["load_model", "save_model", "shipped_models"]
 
 _DOCUMENT = "model.json"
@@ -83,8 +85,8 @@ def save_model(model: AffinityModel, path: str | os.PathLike[str], *, half: bool
         temporary.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def load_model(path: str | os.PathLike[str]) -> AffinityModel:
-    """Read a model from a folder, or one that is shipped by its name.
+def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:
+    """Read a model from a folder, one that is shipped by its name, or one from a package.
 
     Nothing is executed or unpickled; description and weights are checked against each
     other before anything is built.
@@ -93,13 +95,19 @@ def load_model(path: str | os.PathLike[str]) -> AffinityModel:
     ----------
     path : path or str
         A folder with `model.json` and `weights.safetensors`, such as `train_affinities`
-        writes, or "fibsem-isotropic" or "sstem-2d".
+        writes, or "fibsem-isotropic" or "sstem-2d"; or a package of the BioImage.IO, a .zip
+        file or a folder with `rdf.yaml`, that needs no options of `import_bioimageio`.
 
     Raises
     ------
     FileError
         If there is no such model, or it is damaged or another tool's.
     """
+    if path not in shipped_models() and not (Path(path) / _DOCUMENT).is_file():
+        from napari_implicitseg.models.bioimage import import_bioimageio, is_package
+
+        if is_package(path):
+            return import_bioimageio(path)
     folder = _folder(path)
     try:
         text = (folder / _DOCUMENT).read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Normalisation", "Scaling"]
+__all__ = ["Normalisation", "Scaling", "spread_blocks"]
 
 _SAMPLES = 1 << 21
 _BLOCK = 64
@@ -111,7 +111,7 @@ class Normalisation:
         channels = int(raw.shape[0])
         if self.kind == "range":
             return Scaling(low=(self.low,) * channels, high=(self.high,) * channels, name=name)
-        seen = [np.concatenate(parts) for parts in zip(*_spread_blocks(raw), strict=True)]
+        seen = [np.concatenate(parts) for parts in zip(*spread_blocks(raw), strict=True)]
         bounds = [_percentiles(values, (self.low, self.high)) for values in seen]
         return Scaling(low=tuple(b[0] for b in bounds), high=tuple(b[1] for b in bounds), name=name)
 
@@ -128,7 +128,7 @@ def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> tuple[flo
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def _spread_blocks(raw: Any) -> Iterator[list[NDArray[Any]]]:
+def spread_blocks(raw: Any) -> Iterator[list[NDArray[Any]]]:
     """Yield the values of each channel in blocks that lie evenly over a volume."""
     shape = raw.shape[1:]
     if isinstance(raw, np.ndarray):

@@ -75,7 +75,7 @@ class TileGrid:
         """Most voxels a window of such a tile has."""
         axes = zip(tile, self.halo, self.stride, self.shape, strict=True)
         return math.prod(
-            min(side + 2 * -(-halo // step) * step, length) for side, halo, step, length in axes
+            min(side + 2 * (halo + step - 1), length) for side, halo, step, length in axes
         )
 
     def halved(self, tile: Sequence[int]) -> tuple[int, ...] | None:

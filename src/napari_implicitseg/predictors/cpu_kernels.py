@@ -14,7 +14,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["convolve", "is_traced", "max_pool"]
+__all__ = ["convolve", "is_cpu_inference", "is_traced", "max_pool"]
 
 # One sample of at most so many numbers, not counting the last axis, is convolved by slow code,
 # which takes 3 to 10 times as long; of two samples none is.
@@ -53,7 +53,7 @@ def max_pool(x: Tensor, factors: tuple[int, ...]) -> Tensor:
     For inference it is made of largest of two, which is 2 to 6 times as fast. Its
     gradient would be slower.
     """
-    if not (_is_eager_cpu(x) and x.is_inference()):
+    if not is_cpu_inference(x):
         pool = functional.max_pool2d if x.ndim == 4 else functional.max_pool3d
         return pool(x, factors)
     for axis, factor in enumerate(factors, start=2):
@@ -67,6 +67,11 @@ def max_pool(x: Tensor, factors: tuple[int, ...]) -> Tensor:
 
 def _is_eager_cpu(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and not is_traced() and x.device.type == "cpu"
+
+
+def is_cpu_inference(x: Tensor) -> bool:
+    """Whether `x` is in the memory of the CPU and computed in `torch.inference_mode`."""
+    return _is_eager_cpu(x) and x.is_inference()
 
 
 def is_traced() -> bool:

@@ -73,6 +73,14 @@ def cut_first(x: Tensor, part: slice) -> Tensor:
     return x[:, :, part]
 
 
+def slabs(span: Span, thickness: int, step: int) -> list[Span]:
+    """Cut a span into parts of about equal length, multiples of a step, of about a thickness."""
+    start, stop = span
+    count = max(1, round((stop - start) / (max(1, thickness // step) * step)))
+    side = -(-(stop - start) // (count * step)) * step
+    return [(at, min(stop, at + side)) for at in range(start, stop, side)]
+
+
 def stacked(parts: Sequence[Tensor]) -> Tensor:
     """Parts of (B, C, *S) one after the other along the first spatial axis."""
     return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)

@@ -21,15 +21,20 @@ from napari_implicitseg.predictors.conv_stages import (
     convolution,
     initialise,
 )
-from napari_implicitseg.predictors.cpu_kernels import convolve, is_traced, max_pool
+from napari_implicitseg.predictors.cpu_kernels import (
+    convolve,
+    is_cpu_inference,
+    is_traced,
+    max_pool,
+)
 from napari_implicitseg.predictors.cropping import (
     LevelSpans,
-    Span,
     checked_keep,
     cut,
     cut_first,
     grown,
     plan_axis,
+    slabs,
     stacked,
     within,
 )
@@ -42,10 +47,11 @@ if TYPE_CHECKING:
 
 __all__ = ["UNet", "UNetConfig"]
 
-import os
-
-_SLAB_BYTES = int(float(os.environ.get("SLAB", "4")) * (1 << 20))
-_LEAST_PLANES = int(os.environ.get("PLANES", "8"))
+# Arrays of levels are computed in slabs of about so many bytes where that is of use. They stay
+# in the cache, and below 32 MB the C library gives memory out again without asking the system.
+_SLAB_BYTES = 16 << 20
+# Thinner ones would mostly compute their margins.
+_LEAST_PLANES = 8
 
 
 class UNet(nn.Module):
@@ -165,7 +171,7 @@ class UNet(nn.Module):
         sources, encoded = [a.source for a in axes], [a.encoded for a in axes]
         joined, pooling = axes[0].joined, self.config.poolings[level]
         cells, skips = [], []
-        for slab in self._slabs(x, stage.width, encoded, pooling[0]):
+        for slab in slabs(encoded[0], _thickness(x, stage.width), pooling[0]):
             seen = grown(slab, stage.reach[0], axes[0].length)
             part = cut_first(x, within(seen, sources[0]))
             made = stage.on_part(part, [seen, *sources[1:]], [slab, *encoded[1:]])
@@ -189,7 +195,7 @@ class UNet(nn.Module):
         joined, wanted = [a.joined for a in axes], [a.wanted for a in axes]
         cells, pooling = [a.wanted for a in lower], stage.pooling
         made = []
-        for slab in self._slabs(skip, stage.width, wanted, pooling[0]):
+        for slab in slabs(wanted[0], _thickness(skip, stage.width), pooling[0]):
             seen = grown(slab, stage.reach[0], axes[0].length)
             first = (seen[0] // pooling[0], -(-seen[1] // pooling[0]))
             enlarged = [
@@ -205,18 +211,6 @@ class UNet(nn.Module):
             )
             made.append(x if level else self._logits(x))
         return stacked(made)
-
-    @staticmethod
-    def _slabs(x: Tensor, width: int, spans: Sequence[Span], step: int) -> list[Span]:
-        """Cut the first axis where that is of use: for inference on a CPU."""
-        if not (x.is_inference() and x.device.type == "cpu"):
-            return [spans[0]]
-        start, stop = spans[0]
-        plane = width * x[:, 0, 0].numel() * x.element_size()
-        side = max(_LEAST_PLANES, _SLAB_BYTES // plane) // step * step
-        count = max(1, round((stop - start) / side))
-        side = -(-(stop - start) // (count * step)) * step
-        return [(at, min(stop, at + side)) for at in range(start, stop, side)]
 
     @staticmethod
     def _stages(stages: nn.ModuleList) -> list[ConvStage]:
@@ -242,3 +236,11 @@ class UNet(nn.Module):
                 source.fold_into(target)
         made.classifier.load_state_dict(self.classifier.state_dict())
         return made.eval()
+
+
+def _thickness(x: Tensor, width: int) -> int:
+    """Planes of (B, C, *S) to be convolved at a time to `width` features."""
+    if not is_cpu_inference(x):
+        return int(x.shape[2])
+    plane = width * x[:, 0, 0].numel() * x.element_size()
+    return max(_LEAST_PLANES, _SLAB_BYTES // plane)

@@ -53,6 +53,23 @@ class EmSet:
     truths: Mapping[int, NDArray[np.integer[Any]]]
     zero: Zero
 
+    def volume(self, ndim: int) -> TrainingVolume:
+        """Return all of it.
+
+        Parameters
+        ----------
+        ndim : {2, 3}
+            Which truth.
+        """
+        return TrainingVolume(
+            raw=self.raw,
+            labels=self.truths[ndim],
+            kind="instances",
+            zero=self.zero,
+            spacing=self.spacing,
+            name=self.name,
+        )
+
     def parts(self, ndim: int) -> tuple[TrainingVolume, TrainingVolume]:
         """Return what may be learned from, and what is held out.
 
@@ -68,16 +85,8 @@ class EmSet:
         FileError
             If the set has too few labels to be cut.
         """
-        volume = TrainingVolume(
-            raw=self.raw,
-            labels=self.truths[ndim],
-            kind="instances",
-            zero=self.zero,
-            spacing=self.spacing,
-            name=self.name,
-        )
         try:
-            taught, held = hold_out(volume, HELD_OUT, axis=0)
+            taught, held = hold_out(self.volume(ndim), HELD_OUT, axis=0)
         except InputError as error:
             raise FileError(f"The set '{self.name}' is too small: {error}") from error
         assert held is not None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import Progress
     from napari_implicitseg.affinities.ops import Affinities
     from napari_implicitseg.models.affinity import AffinityModel
+    from napari_implicitseg.models.bioimage import ForeignModel
     from napari_implicitseg.reproduction.em_cases import EmSet
 
 __all__ = ["reproduce"]
@@ -170,7 +171,7 @@ class _Source:
             limits=(scaling.low[0], scaling.high[0]),
         )
 
-    def _predicted(self, raw: Any, model: AffinityModel) -> Affinities:
+    def _predicted(self, raw: Any, model: AffinityModel | ForeignModel) -> Affinities:
         """Affinities by a network."""
         return predict_affinities(raw, model, spacing=self._em.spacing)
 

@@ -45,7 +45,7 @@ __all__ = ["train"]
 _CHECKPOINT = Path("training", "checkpoint.safetensors")
 _GRADIENT_NORM = 5.0
 # Options that change how a training runs but not what comes out.
-_OF_NO_EFFECT = ("workers", "checkpoint_every", "unit", "data", "licence")
+_OF_NO_EFFECT = ("workers", "checkpoint_every", "unit", "data", "licence", "attribution")
 
 
 def train(
@@ -234,6 +234,7 @@ class _Training:
             training={
                 "data": config.data,
                 "licence": config.licence,
+                "attribution": config.attribution,
                 "volumes": [v.describe() for v in self._plan.taught],
                 "patch_shape": list(self._patch),
                 "steps": self._step,

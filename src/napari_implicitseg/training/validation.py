@@ -34,13 +34,17 @@ class Validation:
         Of large ones the middle is used.
     ndim : int
         Axes of the network. Two compare section by section.
+    voxels : int, optional
+        How many of each volume at most; by default what takes some seconds.
     """
 
-    def __init__(self, volumes: Sequence[TrainingVolume], ndim: int) -> None:
+    def __init__(
+        self, volumes: Sequence[TrainingVolume], ndim: int, *, voxels: int | None = None
+    ) -> None:
         self._ndim = ndim
         self._cases = []
         for volume in volumes:
-            window = _middle(volume.shape, _VOXELS[ndim], ndim)
+            window = _middle(volume.shape, voxels or _VOXELS[ndim], ndim)
             truth = np.asarray(read_window(volume.labels, window))
             if truth.any():
                 self._cases.append((volume, window, _by_section(truth, ndim)))

@@ -12,7 +12,7 @@ from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.bioimage.onnx_session import OnnxSession
 from napari_implicitseg.models.bioimage.processing import fit_steps
-from napari_implicitseg.models.normalise import _spread_blocks
+from napari_implicitseg.models.normalise import spread_blocks
 from napari_implicitseg.models.volume_checks import channels_first, check_finite, voxel_size
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def _part(array: Any, place: tuple[int, ...]) -> Any:
 
 def _values(raw: Any) -> list[NDArray[Any]]:
     """Values of each channel, of blocks that are spread over a large volume."""
-    channels = [np.concatenate(parts) for parts in zip(*_spread_blocks(raw), strict=True)]
+    channels = [np.concatenate(parts) for parts in zip(*spread_blocks(raw), strict=True)]
     return [c[np.isfinite(c)] if c.dtype.kind == "f" else c for c in channels]
 
 
