@@ -90,7 +90,7 @@ class _Grey:
 
 
 def _textbook(network: UNet, x: torch.Tensor) -> torch.Tensor:
-    """The network as it is usually written: enlarge, join, convolve."""
+    """Apply the network as it is usually written: enlarge, join, convolve."""
     convolve = functional.conv2d if x.ndim == 4 else functional.conv3d
     pool = functional.max_pool2d if x.ndim == 4 else functional.max_pool3d
 
@@ -162,7 +162,7 @@ def _median_times(runs: _Runs, rounds: int) -> dict[str, float]:
     names = ("textbook", "contiguous", "bare", "block", "volume")
     times: dict[str, list[float]] = {name: [] for name in names}
     for again in range(rounds + 1):
-        for name in names:
+        for name in names if again else names[:-1]:
             start = clock()
             getattr(runs, name)()
             if again:
@@ -181,10 +181,8 @@ def report(rounds: int = 3, cases: tuple[Case, ...] = CASES) -> list[str]:
                     t = _median_times(_Runs(case, precision), rounds)
                 ratio, whole = t["block"] / t["bare"], t["volume"] / t["bare"] / blocks
                 seconds = [f"{t[n]:.2f}" for n in ("textbook", "contiguous", "bare", "block")]
-                rows.append(
-                    [case.name, precision, str(threads), *seconds, f"{ratio:.2f}"]
-                    + [f"{t['volume']:.2f}", f"{whole:.2f}"]
-                )
+                ratios = [f"{t['volume']:.2f}", f"{whole:.2f}"]
+                rows.append([case.name, precision, str(threads), *seconds, f"{ratio:.2f}", *ratios])
                 text = f"{case.name}, {precision}, threads {threads}: a tile over the bare network"
                 goals.append(at_most(text, ratio, 1.5))
     head = ["network", "precision", "threads", "textbook s", "contiguous s", "bare s", "tile s"]

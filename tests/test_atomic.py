@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_implicitseg.atomic import replace_file, replace_folder
 from napari_implicitseg.errors import FileError, OutputExistsError
 from napari_implicitseg.volumes import Grid, check_output, write_labels
-from napari_implicitseg.atomic import replace_file, replace_folder
 
 LABELS = np.random.default_rng(0).integers(0, 9, (64, 80)).astype(np.uint32)
 OUTPUTS = ("masks.tif", "masks.ome.tif", "masks.png", "masks.zarr")

@@ -86,10 +86,10 @@ def main() -> None:
                 resume=True,
                 progress=_Teller(name),
             )
-        ship(name, model, em)
+        ship(name, model, em, config)
 
 
-def ship(name: str, model: AffinityModel, em: EmSet) -> None:
+def ship(name: str, model: AffinityModel, em: EmSet, recipe: TrainConfig) -> None:
     """Measure a model on the whole held-out part and write it into the package."""
     _, held = em.parts(model.ndim)
     whole = Validation([held], model.ndim, voxels=sys.maxsize)
@@ -97,7 +97,15 @@ def ship(name: str, model: AffinityModel, em: EmSet) -> None:
         model,
         name=name,
         metrics={**whole(model, torch.device("cpu")), "step": model.metrics["step"]},
-        training={**model.training, "command": _COMMAND.format(name)},
+        training={
+            **model.training,
+            "data": recipe.data,
+            "licence": recipe.licence,
+            "attribution": recipe.attribution,
+            "command": _COMMAND.format(name),
+            "held_out": f"the last {HELD_OUT:.0%} of the sections; the weights were chosen by the "
+            "variation of information there",
+        },
     )
     finished.save(SHIPPED / name, half=True)
     with replace_file(SHIPPED / name / "README.md", overwrite=True) as temporary:

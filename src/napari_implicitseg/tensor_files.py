@@ -37,8 +37,10 @@ def write_tensors(
     from safetensors.numpy import save_file
 
     with replace_file(path, overwrite=True) as temporary:
+        mode = temporary.stat().st_mode
         try:
             save_file(dict(tensors), temporary, metadata=dict(metadata))
+            temporary.chmod(mode)  # safetensors makes a file of its own, for its owner only.
         except SafetensorError as error:  # What a full disk becomes.
             raise FileError(
                 f"Cannot write '{path}': {error}. Free some space, or write to another disk. "

@@ -18,6 +18,7 @@ _ORIGIN = (
     ("licence", "Licence of the data"),
     ("attribution", "Attribution"),
     ("steps", "Training steps"),
+    ("held_out", "Held out"),
     ("command", "Made by"),
 )
 # Options of a training that are told elsewhere on the card, or say nothing about the model.
@@ -50,7 +51,7 @@ def model_card(model: AffinityModel) -> str:
         "## Validation",
         _validation(model.metrics),
         "Measure it on your own data before you trust it: label a part of a volume that is like "
-        "the others, and compare with `napari_implicitseg.evaluate`.",
+        "the others, train or predict, and compare.",
         "## Limits",
         "It knows voxels of about the size above and images like those it learned from. Rescale "
         "what is finer or coarser; train anew for another way of staining or imaging.",
@@ -82,7 +83,7 @@ def _network(model: AffinityModel) -> Iterable[tuple[str, str]]:
     """Tell what a network takes and gives."""
     config, rule = model.network.config, model.normalisation
     size = " x ".join(f"{length:g}" for length in model.spacing)
-    grey = f"the {rule.low:g}th and {rule.high:g}th percentile of a channel become -1 and 1"
+    grey = f"percentiles {rule.low:g} and {rule.high:g} of a channel become -1 and 1"
     if rule.kind == "range":
         grey = f"{rule.low:g} and {rule.high:g} become -1 and 1"
     yield "Axes", "z, y, x" if model.ndim == 3 else "y, x; stacks are taken section by section"
