@@ -260,6 +260,11 @@ def test_when_no_tile_fits_the_user_hears_what_to_do():
             predict_tiles(greedy, reader(volume_of(60, 60, 60)), (60, 60, 60))
 
 
+def test_results_too_large_for_the_memory_are_refused():
+    with pytest.raises(InputError, match="no memory for a result of 2 x 10000000 .* give `out`"):
+        predict_tiles(unet(), reader(volume_of(1, 1, 1)), (10**7,) * 3, tile_shape=(8, 8, 8))
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     greedy = Greedy(unet(), 10, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.predictors import unet
 from napari_implicitseg.predictors.cpu_kernels import convolve, max_pool
 from napari_implicitseg.predictors.local_norms import NORMS, LocalGroupNorm
 from napari_implicitseg.predictors.unet import UNet, UNetConfig
@@ -124,6 +125,23 @@ def test_a_part_is_what_is_cut_out_of_the_whole(data, config):
         part, whole = network(x, keep), network(x)
     assert whole.shape[2:] == tuple(shape)
     torch.testing.assert_close(part, whole[(..., *keep)], rtol=1e-5, atol=1e-5)
+
+
+@given(data=st.data(), config=configs())
+@settings(max_examples=40, deadline=None)
+def test_parts_computed_slab_by_slab_are_the_same(data, config):
+    network = experienced(config)
+    shape = [data.draw(st.integers(1, 40)), *(9, 10)[: config.ndim - 1]]
+    start = data.draw(st.integers(0, shape[0] - 1))
+    keep = (slice(start, data.draw(st.integers(start + 1, shape[0]))), *(slice(1, 8),) * 2)
+    x = noise(config, shape)
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        whole = network(x)
+        patch.setattr(unet, "_SLAB_BYTES", 1)
+        patch.setattr(unet, "_LEAST_PLANES", data.draw(st.integers(1, 6)))
+        part = network(x, keep[: config.ndim])
+    expected = whole[(..., *keep[: config.ndim])]
+    torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def predict_tiles(
     box = _checked_box(box, grid)
     needed = (channels, *(part.stop - part.start for part in box))
     if out is None:
-        out = np.empty(needed, np.float32)
+        out = _result(needed)
     elif tuple(out.shape) != needed:
         raise InputError(f"out has shape {tuple(out.shape)}; needed is {needed}.")
     runner = _Runner(network, read, grid, box, channels, device, _TYPES[precision])
@@ -149,6 +149,16 @@ def _checked_box(box: Box | None, grid: TileGrid) -> Box:
         f"box is {box}; needed is one slice of step 1 that is not empty for each axis of the "
         f"volume, which has shape {grid.shape}."
     )
+
+
+def _result(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    try:
+        return np.empty(shape, np.float32)
+    except (MemoryError, ValueError):
+        raise InputError(
+            f"There is no memory for a result of {_times(shape)} numbers, {4 * math.prod(shape):,} "
+            "bytes. Predict a smaller box, or give `out`, an array on a disk."
+        ) from None
 
 
 class _Runner:

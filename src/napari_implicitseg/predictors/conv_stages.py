@@ -48,9 +48,7 @@ def fold_norm(source: Conv, norm: nn.Module, target: Conv) -> None:
     assert target.bias is not None
     with torch.no_grad():
         weight = source.weight
-        bias = torch.zeros_like(weight[:, 0].flatten(1)[:, 0])
-        if source.bias is not None:
-            bias = source.bias
+        bias = weight.new_zeros(len(weight)) if source.bias is None else source.bias
         if not isinstance(norm, nn.Identity):
             factor, offset = affine_of(norm)
             weight = weight * factor.view(-1, *(1,) * (weight.ndim - 1))
