@@ -59,6 +59,8 @@ class Objective:
     ) -> None:
         self._config = config
         self._offsets = offsets
+        near = [k for k, offset in enumerate(offsets) if sum(map(abs, offset)) == 1]
+        self._direct = near or list(range(len(offsets)))
         self._spacing = tuple(s / min(spacing) for s in spacing)
         sigma = _DESCRIPTOR_NANOMETRES / min(spacing) if config.unit == "nanometer" else _SIGMA
         self._sigma = min(_LARGEST_SIGMA, max(_LEAST_SIGMA, sigma))
@@ -98,10 +100,11 @@ class Objective:
         config = self._config
         if config.loss == "dice":
             return affinity_dice(edges, target, mask)
+        # Edges of long reach would join what lies apart; they learn by cross-entropy alone.
         return malis_loss(
-            torch.sigmoid(edges),
+            torch.sigmoid(edges[:, self._direct]),
             batch.labels,
-            self._offsets,
+            [self._offsets[k] for k in self._direct],
             pair_loss=config.pair_loss,
             positive_weight=config.positive_weight,
             pairwise=config.loss == "pairwise-malis",
