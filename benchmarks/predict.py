@@ -54,9 +54,9 @@ def _case(
 
 
 CASES = (
-    _case("3D 16-32-64", 3, (16, 32, 64), (1, 2, 2), (2, 2)),
-    _case("3D 16-32-64-96", 3, (16, 32, 64, 96), (1, 1, 1, 1), (2, 2, 2)),
-    _case("2D 16-32-64-128", 2, (16, 32, 64, 128), (2, 2, 2, 2), (2, 2, 2)),
+    _case("3D as fibsem-isotropic", 3, (16, 32, 64, 96), (2, 2, 2, 2), (2, 2, 2)),
+    _case("3D, one convolution down", 3, (16, 32, 64, 96), (1, 1, 1, 1), (2, 2, 2)),
+    _case("2D as sstem-2d", 2, (16, 32, 64, 128), (2, 2, 2, 2), (2, 2, 2)),
 )
 
 
@@ -183,8 +183,11 @@ def report(rounds: int = 3, cases: tuple[Case, ...] = CASES) -> list[str]:
                 seconds = [f"{t[n]:.2f}" for n in ("textbook", "contiguous", "bare", "block")]
                 ratios = [f"{t['volume']:.2f}", f"{whole:.2f}"]
                 rows.append([case.name, precision, str(threads), *seconds, f"{ratio:.2f}", *ratios])
-                text = f"{case.name}, {precision}, threads {threads}: a tile over the bare network"
-                goals.append(at_most(text, ratio, 1.5))
+                # On the clock the figure is as good as the machine is idle.
+                if threads == 1:
+                    text = f"{case.name}, {precision}: "
+                    goals.append(at_most(text + "a volume over its blocks bare", whole, 1.5))
+                    goals.append(at_most(text + "an inner tile over its block bare", ratio, 1.5))
     head = ["network", "precision", "threads", "textbook s", "contiguous s", "bare s", "tile s"]
     sizes = ", ".join(
         f"{case.name}: {case.config.parameter_count:,} parameters, sees "

@@ -169,6 +169,35 @@ def test_what_cannot_be_predicted_is_told_in_one_line(files, model, arguments, m
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("image", "output"),
+    [("in.zarr", "in.zarr"), ("em.h5/volumes/raw", "em.h5"), ("em.h5:volumes/raw", "em.h5")],
+)
+def test_the_volume_that_is_read_is_never_replaced(files, model, image, output):
+    if not (files / "in.zarr").exists():
+        zarr.create_array(files / "in.zarr", data=tifffile.imread(files / "raw.tif"))
+    done = run("predict", image, "--model", model, "-o", output, "--overwrite", cwd=files)
+    assert done.returncode == 1
+    assert "is, or holds, what is read" in done.stderr
+    assert read_image(files / image).shape == (4, 32, 32)
+
+
+def test_a_voxel_size_without_a_unit_is_in_the_unit_of_the_file(files):
+    raw = tifffile.imread(files / "raw.tif")
+    meta = {"axes": "ZYX", "spacing": 0.05, "unit": "um"}
+    tifffile.imwrite(files / "um.tif", raw, imagej=True, resolution=(50, 50), metadata=meta)
+    done = run(
+        "train", files / "um.tif", files / "labels.tif", "-o", files / "um", *FAST,
+        "--spacing", "0.05,0.02,0.02",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model = load_model(files / "um")
+    assert (model.spacing, model.unit) == ((0.02, 0.02), "micrometer")
+    done = run("predict", files / "um.tif", "--model", files / "um", "-o", files / "um.h5")
+    assert done.returncode == 0
+    assert not done.stderr
+
+
 def test_a_damaged_affinity_file_is_told(files, model):
     run("predict", files / "raw.tif", "--model", model, "-o", files / "d.h5")
     (files / "d.h5").write_bytes((files / "d.h5").read_bytes()[:500])

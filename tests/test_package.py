@@ -170,7 +170,7 @@ def test_the_extra_all_brings_napari_with_all():
     assert len(extra) == 1
     assert extra[0].startswith("napari[all]")
     metadata = importlib.metadata.metadata("napari-implicitseg")
-    assert metadata.get_all("Provides-Extra") == ["all", "semantic"]
+    assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "semantic"]
 
 
 def test_metadata_say_what_napari_hub_needs():

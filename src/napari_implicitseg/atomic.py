@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +138,8 @@ def replace_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     except OSError as error:
         raise explain(error, path, "write") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # Of a read-only disk: the reason has been told.
+            temporary.unlink(missing_ok=True)
     _flush_folder(target.parent)
 
 

@@ -181,7 +181,7 @@ class TrainConfig:
         A U-Net, or the convolutional network of six layers for 2D affinities.
     ndim : {2, 3} or None
         2 takes sections as images; None takes 2 for images and for stacks whose voxels
-        are more than four times as long in z as in x, else 3.
+        are more than three times as long in z as in y, else 3.
     depth, width : int
         Levels of the U-Net, and its features at full resolution; they double per level.
     widths : tuple of int or None
@@ -242,7 +242,7 @@ class TrainConfig:
 
     network: Literal["unet", "cnn"] = "unet"
     ndim: Literal[2, 3] | None = None
-    depth: int = 3
+    depth: int = 4
     width: int = 12
     widths: tuple[int, ...] | None = None
     norm: Literal["batch", "group", "none"] = "batch"

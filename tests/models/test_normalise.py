@@ -84,3 +84,31 @@ def test_a_voxel_that_is_no_number_is_named():
 def test_a_rule_that_is_none_is_refused(values):
     with pytest.raises(InputError):
         Normalisation(**values)
+
+
+def test_arrays_in_files_are_measured_like_those_in_memory(rng, tmp_path):
+    raw = rng.integers(60, 100, (1, 64, 64, 400)).astype(np.uint8)
+    raw[..., 70:100] = 255
+    stored = zarr.create_array(tmp_path / "a.zarr", data=raw, chunks=(1, 32, 32, 50))
+    assert Normalisation().scaling(stored) == Normalisation().scaling(raw)
+    assert Normalisation().scaling(raw).high == (255.0,)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint32", "int64"])
+def test_large_numbers_that_lie_close_together_keep_their_contrast(dtype):
+    raw = (2_000_000_000 + 256 * np.arange(64).reshape(1, 8, 8)).astype(dtype)
+    scaled = Normalisation().scaling(raw)(raw)
+    assert np.isfinite(scaled).all()
+    assert scaled.max() - scaled.min() > 1.9
+
+
+@pytest.mark.parametrize("value", [1e9, 1e300, -4e12])
+def test_large_constants_are_scaled_to_numbers(value):
+    raw = np.full((1, 8, 8), value)
+    assert np.isfinite(Normalisation().scaling(raw)(raw)).all()
+
+
+def test_truth_values_are_grey_levels_too():
+    raw = np.zeros((1, 8, 8), bool)
+    raw[0, :4] = True
+    np.testing.assert_array_equal(np.unique(Normalisation().scaling(raw)(raw)), [-1, 1])

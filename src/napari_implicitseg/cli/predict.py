@@ -81,7 +81,7 @@ def predict(
             write_affinities,
         )
 
-        check_affinity_output(output, overwrite=overwrite)
+        check_affinity_output(output, overwrite=overwrite, source=image)
         network = load_model(model)
         volume = read_image(image, level=level)
         grid = volume.grid(volume.channel_axis)

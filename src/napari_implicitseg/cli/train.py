@@ -157,11 +157,9 @@ def train(
         pairs = [(image, labels), *map(_pair, also or ())]
         from napari_implicitseg.api import train_affinities
 
-        volumes = [_volume(pair, chosen, spacing, unit) for pair in pairs]
-        if unit is not None:
-            from napari_implicitseg.volumes import unit_name
-
-            chosen = dataclasses.replace(chosen, unit=unit_name(unit))
+        volumes = [_volume(pair, spacing) for pair in pairs]
+        if spacing is not None or unit is not None:
+            chosen = dataclasses.replace(chosen, unit=_unit(image, unit))
         with _stoppable() as stop, progress_bar() as bar:
             model = train_affinities(
                 volumes,
@@ -234,16 +232,21 @@ def _pair(text: str) -> tuple[Path, Path]:
     return Path(parts[0]), Path(parts[1])
 
 
-def _volume(
-    pair: tuple[Path, Path],
-    config: TrainConfig,
-    spacing: tuple[float, ...] | None,
-    unit: str | None,
-) -> Any:
+def _volume(pair: tuple[Path, Path], spacing: tuple[float, ...] | None) -> Any:
     """Return a volume to learn from, with the voxel size the user gave."""
     if spacing is None:
         return pair
     return {"raw": pair[0], "labels": pair[1], "spacing": spacing, "name": f"'{pair[0]}'"}
+
+
+def _unit(image: Path, unit: str | None) -> str:
+    """Return the unit of a voxel size that was given: the one given too, or the file's."""
+    from napari_implicitseg.volumes import read_image, unit_name
+
+    if unit is not None:
+        return unit_name(unit)
+    volume = read_image(image)
+    return volume.grid(volume.channel_axis).units[-1]
 
 
 @contextmanager

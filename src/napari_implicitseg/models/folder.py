@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from napari_implicitseg.atomic import explain, replace_file
 from napari_implicitseg.errors import FileError, InputError
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.models.bioimage import ForeignModel
 
-__all__ = ["load_model", "save_model", "shipped_models"]
+__all__ = ["check_storable", "load_model", "save_model", "shipped_models"]
 
 _DOCUMENT = "model.json"
 _WEIGHTS = "weights.safetensors"
@@ -68,8 +70,30 @@ def save_model(model: AffinityModel, path: str | os.PathLike[str], *, half: bool
         raise explain(error, folder, "write") from error
     # The weights go first: a description never speaks of weights that are not there.
     write_tensors(folder / _WEIGHTS, _stored(model.network, half), metadata={"format": "pt"})
+    document = _document(model, _digest(folder / _WEIGHTS))
+    with replace_file(folder / _DOCUMENT, overwrite=True) as temporary:
+        temporary.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def check_storable(model: AffinityModel) -> None:
+    """Refuse a model that could not be saved, before it is trained.
+
+    Raises
+    ------
+    InputError
+        Names the first field that is wrong.
+    """
+    try:
+        _document(model, "0" * 64).model_dump_json()
+    except (ValidationError, PydanticSerializationError) as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"A model with these options cannot be saved: {text}") from error
+
+
+def _document(model: AffinityModel, digest: str) -> ModelDocument:
+    """Describe a model whose weights have a digest."""
     rule = model.normalisation
-    document = ModelDocument(
+    return ModelDocument(
         name=model.name,
         package_version=version("napari-implicitseg"),
         architecture=describe_network(model.network),
@@ -79,10 +103,8 @@ def save_model(model: AffinityModel, path: str | os.PathLike[str], *, half: bool
         normalisation=NormalisationDocument(kind=rule.kind, low=rule.low, high=rule.high),
         training=dict(model.training),
         metrics=dict(model.metrics),
-        weights=WeightsDocument(sha256=_digest(folder / _WEIGHTS)),
+        weights=WeightsDocument(sha256=digest),
     )
-    with replace_file(folder / _DOCUMENT, overwrite=True) as temporary:
-        temporary.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:

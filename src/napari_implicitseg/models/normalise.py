@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Normalisation", "Scaling", "spread_blocks"]
 
-_SAMPLES = 1 << 21
-_BLOCK = 64
-_MOST_BLOCKS = 48
+_BLOCK = {2: 512, 3: 64}
+_MOST_BLOCKS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,11 @@ class Scaling:
                 "such voxels, for instance by np.nan_to_num."
             )
         column = (-1, *(1,) * (values.ndim - 1))
-        low, high = (np.asarray(v, np.float32).reshape(column) for v in (self.low, self.high))
-        return np.asarray((values.astype(np.float32) - low) * (2 / (high - low)) - 1, np.float32)
+        # Single precision cannot tell large numbers that lie close together.
+        dtype = np.float32 if values.dtype.itemsize < 4 else np.float64
+        low, high = (np.asarray(v, np.float64).reshape(column) for v in (self.low, self.high))
+        scaled = (values.astype(dtype) - low.astype(dtype)) * (2 / (high - low)).astype(dtype) - 1
+        return np.asarray(scaled, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,30 +122,33 @@ class Normalisation:
 def _percentiles(values: NDArray[Any], shares: tuple[float, float]) -> tuple[float, float]:
     """Two percentiles of what is finite, apart also if nearly all voxels are equal."""
     values = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    values = values.astype(np.uint8) if values.dtype.kind == "b" else values
     if not values.size:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(values, shares))
     if high > low:
         return low, high
     low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low, low + 1.0)
+    return (low, high) if high > low else (low, low + max(1.0, 1e-6 * abs(low)))
 
 
 def spread_blocks(raw: Any) -> Iterator[list[NDArray[Any]]]:
-    """Yield the values of each channel in blocks that lie evenly over a volume."""
-    shape = raw.shape[1:]
-    if isinstance(raw, np.ndarray):
-        step = max(1, round((np.prod(shape) / _SAMPLES) ** (1 / len(shape))))
-        thinned = raw[:, *(slice(None, None, step),) * len(shape)]
-        yield [channel.ravel() for channel in thinned]
-        return
-    per_axis = max(1, int(_MOST_BLOCKS ** (1 / len(shape))))
-    starts = [_starts(n, per_axis) for n in shape]
-    for corner in itertools.product(*starts):
-        window = tuple(slice(a, a + _BLOCK) for a in corner)
+    """Yield the values of each channel in blocks that lie evenly over a volume.
+
+    Blocks do not overlap; of a volume of up to 24 blocks all are read. They are the same
+    for arrays in memory and in files.
+
+    Parameters
+    ----------
+    raw : array-like, shape (C, *S)
+    """
+    shape = tuple(int(n) for n in raw.shape[1:])
+    side = _BLOCK.get(len(shape), min(_BLOCK.values()))
+    there = [-(-n // side) for n in shape]
+    chosen = list(there)
+    while math.prod(chosen) > _MOST_BLOCKS:
+        chosen[chosen.index(max(chosen))] -= 1
+    numbers = [np.linspace(0, n - 1, k).round() for n, k in zip(there, chosen, strict=True)]
+    for corner in itertools.product(*numbers):
+        window = tuple(slice(int(c) * side, (int(c) + 1) * side) for c in corner)
         yield [channel.ravel() for channel in np.asarray(raw[:, *window])]
-
-
-def _starts(length: int, count: int) -> list[int]:
-    """Begins of up to `count` blocks, the first and the last at the ends."""
-    return sorted({int(a) for a in np.linspace(0, max(0, length - _BLOCK), count)})

@@ -106,5 +106,9 @@ def restore_optimizer(
     for name, tensor in tensors.items():
         owner, _, key = name.rpartition("/")
         parameter = parameters[owner]
-        device = "cpu" if key == "step" else parameter.device
-        optimizer.state[parameter][key] = tensor.to(device)
+        if key == "step":
+            optimizer.state[parameter][key] = tensor
+            continue
+        # In the parameter's own order in memory: the fused step goes through both side by side.
+        moment = torch.empty_like(parameter, requires_grad=False)
+        optimizer.state[parameter][key] = moment.copy_(tensor)

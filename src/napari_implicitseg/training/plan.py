@@ -146,6 +146,9 @@ def _network(
         in_channels=channels,
         out_channels=outputs,
         norm=config.norm,
+        # In 3D a second convolution on the way down costs time and halo, and brought nothing.
+        convolutions=(1,) * len(widths) if ndim == 3 else (),
+        decoder_convolutions=(2,) * (len(widths) - 1) if ndim == 3 else (),
     )
     return replace(usual, widths=widths)
 

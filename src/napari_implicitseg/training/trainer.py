@@ -13,16 +13,18 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from napari_implicitseg.atomic import explain
-from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
+from napari_implicitseg.errors import Cancelled, InputError, OutputExistsError
 from napari_implicitseg.models.affinity import AffinityModel
+from napari_implicitseg.models.folder import check_storable
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.precision import autocast, fast_precision, training_format
-from napari_implicitseg.predictors.architectures import build_network, describe_network
+from napari_implicitseg.predictors.architectures import build_network
 from napari_implicitseg.training.checkpoint import (
     Checkpoint,
     optimizer_tensors,
     restore_optimizer,
 )
+from napari_implicitseg.training.identity import check_same, identify
 from napari_implicitseg.training.journal import Journal
 from napari_implicitseg.training.objective import Objective, learning_rate
 from napari_implicitseg.training.patches import PatchSampler, Prefetcher
@@ -44,8 +46,6 @@ __all__ = ["train"]
 
 _CHECKPOINT = Path("training", "checkpoint.safetensors")
 _GRADIENT_NORM = 5.0
-# Options that change how a training runs but not what comes out.
-_OF_NO_EFFECT = ("workers", "checkpoint_every", "unit", "data", "licence", "attribution")
 
 
 def train(
@@ -80,6 +80,7 @@ def train(
     plan = make_plan(volumes, config)
     _check_folder(out, resume)
     training = _Training(plan, config, out, device)
+    check_storable(training.model())
     if resume and (out / _CHECKPOINT).is_file():
         training.restore(Checkpoint.read(out / _CHECKPOINT))
     try:
@@ -91,10 +92,15 @@ def train(
 
 def _check_folder(out: Path, resume: bool) -> None:
     """Refuse a folder that holds another training; make it where it is missing."""
-    taken = (out / _CHECKPOINT).exists() or (out / "model.json").exists()
-    if taken and not resume:
+    begun, finished = (out / _CHECKPOINT).exists(), (out / "model.json").exists()
+    if (begun or finished) and not resume:
         raise OutputExistsError(
             f"'{out}' already holds a model. Resume its training, or train into another folder."
+        )
+    if finished and not begun:
+        raise OutputExistsError(
+            f"'{out}' holds a model but not the checkpoint of its training, so there is nothing "
+            "to resume. Train into another folder."
         )
     try:
         (out / _CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
@@ -191,8 +197,8 @@ class _Training:
         value = float(loss.detach())
         if value != value:
             raise InputError(
-                f"The training diverged at step {self._step}: its loss is no number. Resume it "
-                f"with a learning rate below {self._config.learning_rate:g}, or train anew."
+                f"The training diverged at step {self._step}: its loss is no number. Train anew "
+                f"with a learning rate below {self._config.learning_rate:g}."
             )
         self._optimizer.step()
         self._average.update_parameters(self._network)
@@ -202,9 +208,7 @@ class _Training:
     def _validate(self) -> None:
         """Measure the averaged weights, and keep the best."""
         before = self.journal.best
-        self.journal.validation(
-            self._step, self._validation(self._model(self._averaged()), self._device)
-        )
+        self.journal.validation(self._step, self._validation(self.model(), self._device))
         if self.journal.best != before:
             self._keep()
 
@@ -220,6 +224,10 @@ class _Training:
         """Network whose weights are the moving average."""
         module: Network = self._average.module.eval()  # type: ignore[assignment]
         return module
+
+    def model(self) -> AffinityModel:
+        """Model of the weights as they are now."""
+        return self._model(self._averaged())
 
     def _model(self, network: Network, figures: Mapping[str, float] | None = None) -> AffinityModel:
         """Model of a network as it is now."""
@@ -237,7 +245,7 @@ class _Training:
                 "attribution": config.attribution,
                 "volumes": [v.describe() for v in self._plan.taught],
                 "patch_shape": list(self._patch),
-                "steps": self._step,
+                "steps": int((figures or {}).get("step", self._step)),
                 "config": asdict(config),
             },
             metrics=dict(figures or {}),
@@ -279,7 +287,7 @@ class _Training:
             return
         Checkpoint(
             step=self._step,
-            plan={**self._fingerprint(), "patch": list(self._patch)},
+            plan={**self._identity(), "patch": list(self._patch)},
             parts={
                 "network": self._network.state_dict(),
                 "average": self._average.state_dict(),
@@ -290,15 +298,9 @@ class _Training:
         ).write(self._out / _CHECKPOINT)
         self._saved = self._step
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         """Return what must not change between the runs of one training."""
-        options = {k: v for k, v in asdict(self._config).items() if k not in _OF_NO_EFFECT}
-        return {
-            **{f"option {name}": _plain(value) for name, value in options.items()},
-            "network": describe_network(self._network),
-            "offsets": _plain(self._plan.offsets),
-            "volumes": [_plain(v.shape) for v in self._plan.taught],
-        }
+        return identify(self._plan, self._config, self._network)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was written.
@@ -308,13 +310,7 @@ class _Training:
         FileError
             If it belongs to a training with other options; names the first.
         """
-        for name, value in self._fingerprint().items():
-            if checkpoint.plan.get(name) != value:
-                raise FileError(
-                    f"The training in '{self._out}' had {name} = {checkpoint.plan.get(name)!r}, "
-                    f"now it is {value!r}. Resume it with what it had, or train into another "
-                    "folder."
-                )
+        check_same(self._identity(), checkpoint.plan, self._out)
         self._patch = tuple(checkpoint.plan["patch"])
         self._network.load_state_dict(checkpoint.parts["network"])
         self._average.load_state_dict(checkpoint.parts["average"])
@@ -335,11 +331,6 @@ class _Training:
     def result(self) -> AffinityModel:
         """Return the model that was kept."""
         return self._best_model()
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as the lists that JSON makes of them."""
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _decay(average: float) -> Any:

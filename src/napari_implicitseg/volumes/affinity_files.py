@@ -30,8 +30,16 @@ _CHUNK = {2: (512, 512), 3: (64, 64, 64)}
 _HALF = "float16"
 
 
-def check_affinity_output(path: Path, *, overwrite: bool) -> None:
+def check_affinity_output(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
     """Refuse a name affinities cannot be written to.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        Whether what is there may be replaced.
+    source : Path, optional
+        What is read, which must not be replaced: nor may what holds it.
 
     Raises
     ------
@@ -43,8 +51,20 @@ def check_affinity_output(path: Path, *, overwrite: bool) -> None:
         )
     if not path.absolute().parent.is_dir():
         raise FileError(f"The folder of '{path}' does not exist. Make it, or write elsewhere.")
+    if source is not None and _holds(path, source):
+        raise FileError(f"'{path}' is, or holds, what is read: '{source}'. Write to another name.")
     if os.path.lexists(path) and not overwrite:
         raise exists_error(path)
+
+
+def _holds(path: Path, source: Path) -> bool:
+    """Whether a path is that of a source, or of a file or folder in which it lies."""
+    text = str(source)
+    # FILE.h5:GROUP/DATASET is another way to write FILE.h5/GROUP/DATASET.
+    for suffix in _HDF5:
+        text = text.replace(f"{suffix}:", f"{suffix}/")
+    read = Path(os.path.realpath(text))
+    return Path(os.path.realpath(path)) in (read, *read.parents)
 
 
 def write_affinities(
