@@ -145,13 +145,7 @@ class Grid:
         return tuple(s * _METRES[u] / common for s, u in zip(self.scale, self.units, strict=True))
 
     def spacing_in(self, unit: str) -> tuple[float, ...] | None:
-        """Voxel size in a unit, or None where the file does not say.
-
-        Parameters
-        ----------
-        unit : str
-            OME-Zarr name, such as "nanometer".
-        """
+        """Voxel size in a unit such as "nanometer", or None where the file does not say."""
         if unit not in _METRES or not all(own in _METRES for own in self.units):
             return None
         factors = (_METRES[own] / _METRES[unit] for own in self.units)
