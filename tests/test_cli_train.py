@@ -108,6 +108,46 @@ def test_options_come_from_a_file_and_the_command_line_goes_first(files):
     assert "has the option 'stepz'; known are" in done.stderr
 
 
+def test_numbers_of_a_file_may_be_written_in_any_way(files):
+    (files / "rate.yaml").write_text("learning_rate: 1e-3\nneighbourhood: [[-1, 0], [0, -1]]\n")
+    (files / "rate.json").write_text('{\n\t"learning_rate": 1e-3\n}')
+    for name in ("rate.yaml", "rate.json"):
+        done = run(
+            "train", files / "raw.tif", files / "labels.tif", "-o", files / f"of-{name}",
+            "--config", files / name, *FAST,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert load_model(files / f"of-{name}").training["config"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1: 2", "has the option 1"),
+        ("widths: &a [*a]", "use one positive whole number per level"),
+        ("unit: 5", "cannot be saved"),
+        ("- steps", "holds no options"),
+    ],
+)
+def test_odd_files_of_options_are_told_in_one_line(files, text, message):
+    (files / "odd.yaml").write_text(text)
+    done = run(
+        "train", files / "raw.tif", files / "labels.tif", "-o", files / "odd",
+        "--config", files / "odd.yaml", *FAST,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_patches_are_whole_numbers(files):
+    done = run(
+        "train", files / "raw.tif", files / "labels.tif", "-o", files / "no", "--patch", "16.5,16"
+    )
+    assert done.returncode == 2
+    assert "no list of whole numbers" in done.stderr
+
+
 def test_hdf5_knows_its_voxel_size_and_membranes_become_objects(files):
     done = run(
         "train", files / "em.h5", files / "membranes.tif", "--labels", "membranes",
@@ -224,7 +264,7 @@ def test_ctrl_c_leaves_a_checkpoint_from_which_training_goes_on(files):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "--resume goes on from there" in errors
     assert "Traceback" not in errors
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from napari_implicitseg import TrainConfig, TrainingVolume, load_model, train_affinities
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
 from napari_implicitseg.training import trainer
+from napari_implicitseg.training.checkpoint import Checkpoint
 from napari_implicitseg.training.journal import Journal
 from napari_implicitseg.training.objective import learning_rate
 
@@ -220,6 +221,60 @@ def test_a_model_half_written_is_mended_by_resuming(cells, tmp_path):
     train_affinities(cells, config=SMALL, out=tmp_path / "m", resume=True)
     assert _equal(good, _weights(tmp_path / "m"))
     load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"step": 99},
+        {"step": -1},
+        {"parts": {}},
+        {"parts": {"network": {}, "average": {}, "optimizer": {}}},
+    ],
+)
+def test_a_checkpoint_that_was_edited_is_told(cells, tmp_path, damage):
+    train_affinities(cells, config=SMALL, out=tmp_path / "m")
+    path = tmp_path / "m" / "training" / "checkpoint.safetensors"
+    dataclasses.replace(Checkpoint.read(path), **damage).write(path)
+    with pytest.raises(FileError, match="The checkpoint in .* is damaged"):
+        train_affinities(cells, config=SMALL, out=tmp_path / "m", resume=True)
+
+
+def test_resuming_on_other_voxels_is_refused(cells, tmp_path):
+    train_affinities(cells, config=SMALL, out=tmp_path / "m")
+    raw, labels = cells
+    other = TrainingVolume(raw=raw, labels=labels, spacing=(2, 2))
+    background = TrainingVolume(raw=raw, labels=labels, zero="background")
+    for volume in ((255 - raw, labels), (raw, labels[::-1]), other, background):
+        with pytest.raises(FileError, match="had volume 1 = "):
+            train_affinities(volume, config=SMALL, out=tmp_path / "m", resume=True)
+
+
+def test_patches_of_one_voxel_at_the_lowest_level_are_refused_by_batch_norm(cells, tmp_path):
+    config = dataclasses.replace(SMALL, depth=6, patch_shape=(32, 32))
+    with pytest.raises(InputError, match="too few for batch norm"):
+        train_affinities(cells, config=config, out=tmp_path / "m")
+    train_affinities(
+        cells, config=dataclasses.replace(config, norm="group", steps=2), out=tmp_path / "m"
+    )
+
+
+def test_options_that_could_not_be_saved_are_refused_before_training(cells, tmp_path):
+    with pytest.raises(InputError, match="cannot be saved: .*unit"):
+        train_affinities(
+            cells, config=dataclasses.replace(SMALL, unit="m" * 80), out=tmp_path / "m"
+        )
+    assert not (tmp_path / "m" / "model.json").exists()
+
+
+def test_a_log_that_cannot_be_written_is_done_without(cells, tmp_path, monkeypatch):
+    from torch.utils import tensorboard
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tensorboard, "SummaryWriter", full)
+    assert train_affinities(cells, config=SMALL, out=tmp_path / "m").metrics["voi"] >= 0
 
 
 def test_a_training_that_diverges_is_told(cells, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from napari_implicitseg.errors import ImplicitSegError, InputError
+from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["one_line_errors", "parse_ids", "parse_numbers", "progress_bar", "warn"]
+__all__ = ["one_line_errors", "parse_counts", "parse_ids", "parse_numbers", "progress_bar", "warn"]
 
 _PATIENCE = 0.5
 """Seconds of work before a progress bar appears."""
@@ -35,6 +35,8 @@ def one_line_errors() -> Iterator[None]:
     """End the command with one line on stderr where the user can mend the error."""
     try:
         yield
+    except Cancelled as error:
+        _fail(str(error), 130)
     except ImplicitSegError as error:
         _fail(str(error), 1)
     except MemoryError:
@@ -56,6 +58,17 @@ def parse_numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no list of numbers such as 40,4,4") from None
     if not all(0 < value < float("inf") for value in values):
+        raise typer.BadParameter(f"{text!r}: all numbers must be positive")
+    return values
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Parse "64,128,128"; for typer, which turns the error into one about usage."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers such as 64,64") from None
+    if min(values) < 1:
         raise typer.BadParameter(f"{text!r}: all numbers must be positive")
     return values
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, parse_numbers, progress_bar, warn
+from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
 
 __all__ = ["predict"]
 
@@ -50,7 +50,7 @@ def predict(
     tile: Annotated[
         Any,
         typer.Option(
-            parser=parse_numbers,
+            parser=parse_counts,
             metavar="Z,Y,X",
             help="Voxels predicted at a time. [default: what memory allows]",
         ),
@@ -95,7 +95,7 @@ def predict(
                 network,
                 spacing=grid.spacing_in(network.unit),
                 channel_axis=volume.channel_axis,
-                tile_shape=None if tile is None else tuple(int(n) for n in tile),
+                tile_shape=tile,
                 precision=precision.value,
                 device=device,
                 progress=progress,

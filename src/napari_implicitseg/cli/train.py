@@ -6,7 +6,7 @@ import dataclasses
 import json
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, parse_numbers, progress_bar, warn
+from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
 from napari_implicitseg.errors import Cancelled, FileError, InputError
 
 if TYPE_CHECKING:
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from napari_implicitseg.config import TrainConfig
 
 __all__ = ["train"]
+
+_FRACTIONS = (
+    "average",
+    "border_share",
+    "held_out",
+    "learning_rate",
+    "positive_weight",
+    "start_weight",
+    "weight_decay",
+)
 
 
 class Labels(StrEnum):
@@ -102,7 +112,7 @@ def train(
     patch: Annotated[
         Any,
         typer.Option(
-            parser=parse_numbers,
+            parser=parse_counts,
             metavar="Z,Y,X",
             help="Voxels of a training patch. [default: what suits the network]",
         ),
@@ -146,7 +156,7 @@ def train(
         "loss": loss.value,
         "neighbourhood": neighbourhood,
         "steps": steps,
-        "patch_shape": None if patch is None else tuple(int(n) for n in patch),
+        "patch_shape": patch,
         "depth": depth,
         "width": width,
         "licence": licence,
@@ -198,11 +208,11 @@ def _config(context: typer.Context, path: Path | None, given: dict[str, Any]) ->
         if name not in values or (source is not None and source.name == "COMMANDLINE"):
             values[name] = value
     known = {field.name for field in dataclasses.fields(TrainConfig)}
-    if unknown := sorted(values.keys() - known):
+    if unknown := [name for name in values if name not in known]:
         raise InputError(
             f"'{path}' has the option {unknown[0]!r}; known are {', '.join(sorted(known))}."
         )
-    return TrainConfig(**{name: _tuples(value) for name, value in values.items()})
+    return TrainConfig(**{name: _plain(name, value) for name, value in values.items()})
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -210,8 +220,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         raise FileError(f"Cannot read the options in '{path}': {text}.") from error
     if not isinstance(values, dict):
@@ -219,9 +230,16 @@ def _read_config(path: Path) -> dict[str, Any]:
     return values
 
 
-def _tuples(value: Any) -> Any:
-    """Return lists as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _plain(name: str, value: Any) -> Any:
+    """Return lists as tuples, and as numbers what YAML takes for text, such as 1e-3."""
+    if isinstance(value, list):
+        if not all(type(v) is int or isinstance(v, list) for v in value):
+            raise InputError(f"{name} is {value!r}; use lists of whole numbers.")
+        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    if isinstance(value, str) and name in _FRACTIONS:
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _pair(text: str) -> tuple[Path, Path]:

@@ -107,10 +107,14 @@ def voxel_size(
     lead = ndim - len(known)
     if spacing is None:
         return (*(1.0,) * lead, *known)
-    given = tuple(float(s) for s in spacing)
+    try:
+        given = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
+    except (TypeError, ValueError):
+        given = ()
+    given = given * ndim if len(given) == 1 else given
     if len(given) != ndim or not all(0 < s < float("inf") for s in given):
         raise InputError(
-            f"spacing is {given}; give one positive number for each of the {ndim} axes."
+            f"spacing is {spacing!r}; give one positive number for each of the {ndim} axes."
         )
     ratios = [a / b for a, b in zip(given[lead:], known, strict=True)]
     if compare and (max(ratios) > _MOST_OFF or min(ratios) < 1 / _MOST_OFF):

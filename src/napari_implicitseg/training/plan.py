@@ -85,15 +85,29 @@ def make_plan(volumes: Any, config: TrainConfig) -> Plan:
         raise InputError(
             f"patch_shape is {patch} but the network has {ndim} axes; give one length per axis."
         )
+    patch = fitting_patch(patch, taught, stride=network.stride)
+    _check_norm(config, patch, network)
     return Plan(
         network=network,
         offsets=offsets,
         spacing=spacing,
-        patch_shape=fitting_patch(patch, taught, stride=network.stride),
+        patch_shape=patch,
         augmentation=Augmentation.for_spacing(spacing) if config.augment else Augmentation.none(),
         taught=taught,
         held=held,
     )
+
+
+def _check_norm(
+    config: TrainConfig, patch: tuple[int, ...], network: UNetConfig | CNNConfig
+) -> None:
+    """Refuse patches of which the lowest level has one voxel, of which there is no variance."""
+    cells = math.prod(n // s for n, s in zip(patch, network.stride, strict=True))
+    if config.norm == "batch" and cells * config.batch_size < 2:
+        raise InputError(
+            f"Patches of {patch} leave one voxel at the lowest level of the network, too few for "
+            "batch norm. Use larger patches, more of them in a batch, less depth or norm='group'."
+        )
 
 
 def _axes(volumes: Sequence[TrainingVolume], config: TrainConfig) -> int:

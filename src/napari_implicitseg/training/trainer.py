@@ -13,7 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from napari_implicitseg.atomic import explain
-from napari_implicitseg.errors import Cancelled, InputError, OutputExistsError
+from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import check_storable
 from napari_implicitseg.models.normalise import Normalisation
@@ -190,20 +190,26 @@ class _Training:
         raw = batch.raw.to(memory_format=self._format)
         with autocast(self._device, self._precision):
             logits = self._forward(raw)
+        if not bool(torch.isfinite(logits.detach()).all()):
+            raise self._diverged()
         loss = self._objective(logits, batch, self._step)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
         value = float(loss.detach())
         if value != value:
-            raise InputError(
-                f"The training diverged at step {self._step}: its loss is no number. Train anew "
-                f"with a learning rate below {self._config.learning_rate:g}."
-            )
+            raise self._diverged()
         self._optimizer.step()
         self._average.update_parameters(self._network)
         self._step += 1
         self.journal.step(self._step, value, rate, time.perf_counter() - begin)
+
+    def _diverged(self) -> InputError:
+        """Return the error for figures that are no numbers."""
+        return InputError(
+            f"The training diverged at step {self._step}: its loss is no number. Train anew with "
+            f"a learning rate below {self._config.learning_rate:g}."
+        )
 
     def _validate(self) -> None:
         """Measure the averaged weights, and keep the best."""
@@ -311,16 +317,28 @@ class _Training:
             If it belongs to a training with other options; names the first.
         """
         check_same(self._identity(), checkpoint.plan, self._out)
+        try:
+            self._take_over(checkpoint)
+        except (KeyError, RuntimeError, AttributeError, ValueError, TypeError) as error:
+            raise FileError(
+                f"The checkpoint in '{self._out}' is damaged ({type(error).__name__}: {error}). "
+                "Train anew into another folder."
+            ) from error
+        if self._best:
+            # The folder may have been written to after the checkpoint, or half.
+            self._best_model().save(self._out)
+
+    def _take_over(self, checkpoint: Checkpoint) -> None:
+        """Take the state of a checkpoint."""
         self._patch = tuple(checkpoint.plan["patch"])
         self._network.load_state_dict(checkpoint.parts["network"])
         self._average.load_state_dict(checkpoint.parts["average"])
         restore_optimizer(self._optimizer, self._network, checkpoint.parts.get("optimizer", {}))
         self._best = dict(checkpoint.parts.get("best", {}))
+        if not 0 <= checkpoint.step <= self._config.steps:
+            raise ValueError(f"step {checkpoint.step} of {self._config.steps}")
         self._step = self._saved = checkpoint.step
         self.journal.restore(checkpoint.history)
-        if self._best:
-            # The folder may have been written to after the checkpoint, or half.
-            self._best_model().save(self._out)
 
     def _best_model(self) -> AffinityModel:
         """Model of the weights that were kept."""
