@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from napari_implicitseg import load_model
-from napari_implicitseg.errors import FileError
+from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import shipped_models
 from napari_implicitseg.models.normalise import Normalisation
@@ -109,6 +109,7 @@ def test_a_missing_model_is_told_with_the_names_of_those_that_are_shipped(tmp_pa
         ("{", "is no JSON"),
         ("[1]", "of format None"),
         ('{"format": "other/1"}', "format 'other/1'"),
+        ("[" * 100_000, "is no JSON"),
         ('{"format": "napari-implicitseg/model/1"}', "no valid model: package_version"),
     ],
 )
@@ -126,6 +127,8 @@ def test_a_damaged_description_is_refused(folder, text, message):
         ({"offsets": []}, "offsets"),
         ({"offsets": [[0, 0, 0], [0, -1, 0], [0, 0, -1]]}, "offset"),
         ({"extra": 1}, "extra"),
+        ({"spacing": ["10", "10", "10"]}, "spacing.0"),
+        ({"offsets": [[True, 0, 0], [0, -1, 0], [0, 0, -1]]}, "offsets.0.0"),
         ({"architecture": {"architecture": "eval"}}, "architecture is 'eval'"),
         ({"normalisation": {"kind": "percentiles", "low": 50, "high": 2}}, "low must be less"),
         ({"weights": {"file": "../x", "sha256": "0" * 64}}, "weights.file"),
@@ -135,6 +138,12 @@ def test_a_field_that_is_wrong_is_named(folder, fields, message):
     _edit(folder, **fields)
     with pytest.raises(FileError, match=message):
         load_model(folder)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"abc"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InputError, match="give the path of its folder"):
+        load_model(path)
 
 
 def test_a_pickle_with_the_name_of_weights_is_not_opened(folder):

@@ -21,7 +21,7 @@ _Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class _Strict(BaseModel):
     """No unknown fields, no conversions of types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NormalisationDocument(_Strict):
@@ -76,7 +76,7 @@ def parse_document(text: str, path: object) -> ModelDocument:
     """
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"'{path}' is no JSON ({error}). Train or copy the model anew.") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ from napari_implicitseg.predictors.architectures import build_network, describe_
 from napari_implicitseg.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
     from typing import Any
 
@@ -124,7 +124,14 @@ def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:
     ------
     FileError
         If there is no such model, or it is damaged or another tool's.
+    InputError
+        If `path` is no path.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"The model is {path!r}; give the path of its folder, the name of a shipped model, or "
+            "an AffinityModel."
+        )
     if path not in shipped_models() and not (Path(path) / _DOCUMENT).is_file():
         from napari_implicitseg.models.bioimage import import_bioimageio, is_package
 
