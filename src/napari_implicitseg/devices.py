@@ -6,7 +6,9 @@ import torch
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["find_device"]
+__all__ = ["find_device", "lacks_memory"]
+
+_SHORTAGE = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def find_device(name: str, *, large: bool = False) -> torch.device:
@@ -34,3 +36,10 @@ def find_device(name: str, *, large: bool = False) -> torch.device:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device is {name!r}, which torch cannot use here; use 'cpu'.") from error
     return device
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, of Python, torch or a driver, says that memory is used up."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in _SHORTAGE)

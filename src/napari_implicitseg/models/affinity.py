@@ -11,7 +11,7 @@ from napari_implicitseg.affinities.ops import Affinities, checked_offsets
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.tiles import predict_tiles
-from napari_implicitseg.models.volume_checks import channels_first, voxel_size
+from napari_implicitseg.models.volume_checks import checked_volume, in_stack
 
 if TYPE_CHECKING:
     import os
@@ -142,13 +142,10 @@ class AffinityModel:
         Cancelled
             If `progress` asked to stop.
         """
-        raw = self.channels_first(volume, channel_axis=channel_axis, name=name)
-        shape = tuple(int(n) for n in raw.shape[1:])
-        if 0 in shape:
-            raise InputError(f"The {name} has shape {shape}: there is no voxel to predict.")
-        steps = voxel_size(
-            spacing, len(shape), known=self.spacing, unit=self.unit, model=self.name, name=name
+        raw, size = checked_volume(
+            volume, self, spacing=spacing, channel_axis=channel_axis, name=name
         )
+        shape = tuple(int(n) for n in raw.shape[1:])
         scaling = self.normalisation.scaling(raw, name)
         data = predict_tiles(
             self.network,
@@ -160,28 +157,7 @@ class AffinityModel:
             precision=precision,
             progress=progress,
         )
-        flat = (0,) * (len(shape) - self.ndim)
-        offsets = tuple((*flat, *offset) for offset in self.offsets)
-        return Affinities(data=data, offsets=offsets, spacing=steps)
-
-    def channels_first(
-        self, volume: Any, *, channel_axis: int | None = None, name: str = "volume"
-    ) -> Any:
-        """Return a volume as (C, *S), lazy ones still lazy, and check it.
-
-        Raises
-        ------
-        InputError
-            If axes or channels are not those of the network.
-        """
-        return channels_first(
-            volume,
-            ndim=self.ndim,
-            channels=self.channels,
-            channel_axis=channel_axis,
-            model=self.name,
-            name=name,
-        )
+        return Affinities(data=data, offsets=in_stack(self.offsets, len(shape)), spacing=size)
 
 
 def _reader(raw: Any, scaling: Scaling) -> Any:

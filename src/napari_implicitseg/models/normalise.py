@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.volume_checks import check_finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,14 +58,7 @@ class Scaling:
             If a voxel is NaN or infinite.
         """
         values = np.asarray(raw)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            first = np.argwhere(~np.isfinite(values))[0][1:]
-            start = place or (0,) * len(first)
-            where = tuple(int(a + b) for a, b in zip(first, start, strict=True))
-            raise InputError(
-                f"The {self.name} is NaN or infinite at {where}. Networks need numbers: replace "
-                "such voxels, for instance by np.nan_to_num."
-            )
+        check_finite(values, place or (0,) * (values.ndim - 1), self.name)
         column = (-1, *(1,) * (values.ndim - 1))
         # Single precision cannot tell large numbers that lie close together.
         dtype = np.float32 if values.dtype.itemsize < 4 else np.float64

@@ -10,9 +10,10 @@ import torch
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-__all__ = ["autocast", "fast_precision", "memory_format", "training_format"]
+__all__ = ["PRECISIONS", "autocast", "fast_precision", "memory_format", "training_format"]
 
-_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of numbers that convolutions may use, by name."""
 
 
 def fast_precision(device: torch.device) -> str:
@@ -36,7 +37,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     """Context in which convolutions use a precision: "float32", "bfloat16" or "float16"."""
     if precision == "float32":
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=_TYPES[precision])
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 def memory_format(ndim: int) -> torch.memory_format:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from napari_implicitseg.devices import lacks_memory
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.precision import memory_format
+from napari_implicitseg.models.precision import PRECISIONS, memory_format
 from napari_implicitseg.models.tile_plan import TileGrid, checked_tile, usual_tile
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from napari_implicitseg.models.tile_plan import Box
 
 __all__ = ["TiledNetwork", "predict_tiles"]
-
-_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 class TiledNetwork(Protocol):
@@ -100,14 +98,14 @@ def predict_tiles(
         into memory.
     """
     config, device = network.config, torch.device(device)
-    if precision not in _TYPES:
-        raise InputError(f"precision is {precision!r}; choose one of {', '.join(_TYPES)}.")
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     channels = config.out_channels if channels is None else channels
     if not 1 <= channels <= config.out_channels:
         raise InputError(f"channels is {channels}; the network has {config.out_channels} outputs.")
     grid = _grid(config, shape)
     if tile_shape is None:
-        size = torch.empty(0, dtype=_TYPES[precision]).element_size()
+        size = torch.empty(0, dtype=PRECISIONS[precision]).element_size()
         tile = usual_tile(grid, config.ndim, size * config.features_held, device)
     else:
         tile = checked_tile(tile_shape, grid, config.ndim)
@@ -117,7 +115,7 @@ def predict_tiles(
         out = _result(needed)
     elif tuple(out.shape) != needed:
         raise InputError(f"out has shape {tuple(out.shape)}; needed is {needed}.")
-    runner = _Runner(network, read, grid, box, channels, device, _TYPES[precision])
+    runner = _Runner(network, read, grid, box, channels, device, PRECISIONS[precision])
     runner.run(tile, out, progress)
     return out
 
@@ -228,7 +226,7 @@ class _Runner:
         try:
             return self._compute(raw.result(), self._grid.window(box)[1][self._lead :])
         except (MemoryError, RuntimeError) as error:
-            if not _is_shortage(error):
+            if not lacks_memory(error):
                 raise
         # Not before the error is gone, which holds what was computed so far.
         if self._device.type == "cuda":
@@ -294,11 +292,6 @@ class _Made(NamedTuple):
 
     values: Tensor
     copied: torch.cuda.Event | None
-
-
-def _is_shortage(error: Exception) -> bool:
-    """Whether an error says that there is no memory left."""
-    return isinstance(error, MemoryError) or any(t in str(error).lower() for t in _OUT_OF_MEMORY)
 
 
 def _times(sides: Sequence[int]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,40 +14,87 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["channels_first", "check_finite", "voxel_size", "with_channel"]
+__all__ = [
+    "check_finite",
+    "checked_volume",
+    "chunk_shape",
+    "in_stack",
+    "with_channel",
+]
 
 _MOST_OFF = 1.5
 """How many times larger or smaller voxels may be than those a model has learned from."""
 
 
-def channels_first(
+class _Model(Protocol):
+    """What a model tells of the volumes it takes."""
+
+    @property
+    def ndim(self) -> int:
+        """Spatial axes of the network; one of two takes stacks as well."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Voxel size it has learned from."""
+
+    @property
+    def unit(self) -> str:
+        """Of `spacing`."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+
+def checked_volume(
     volume: Any,
+    model: _Model,
     *,
-    ndim: int,
-    channels: int,
-    channel_axis: int | None = None,
-    model: str = "",
-    name: str = "volume",
-) -> Any:
-    """Return a volume as (C, *S), lazy ones still lazy, and check it.
+    spacing: Sequence[float] | None,
+    channel_axis: int | None,
+    name: str,
+    compare: bool = True,
+) -> tuple[Any, tuple[float, ...]]:
+    """Return a volume as (C, *S), lazy ones still lazy, and its voxel size.
 
     Parameters
     ----------
     volume : array-like, shape (*S) or with one channel axis
-    ndim : int
-        Spatial axes of the network; one of two takes stacks as well.
-    channels : int
-        Channels it takes.
-    channel_axis : int, optional
+    model : AffinityModel or ForeignModel
+    spacing : sequence of float or None
+        Of the volume; that of the model if None. Warns where they differ by half.
+    channel_axis : int or None
         Axis that holds channels; the first if there is one axis too many.
-    model, name : str
-        Of the model and the volume, for messages.
+    name : str
+        Of the volume, for messages.
+    compare : bool
+        Whether to compare the voxel size with that of the model.
 
     Raises
     ------
     InputError
-        If axes, channels or type are not those of the network.
+        If axes, channels, type or voxel size do not fit, or there is no voxel.
     """
+    raw = _channels_first(volume, model, channel_axis, name)
+    shape = tuple(int(n) for n in raw.shape[1:])
+    if 0 in shape:
+        raise InputError(f"The {name} has shape {shape}: there is no voxel to predict.")
+    size = _voxel_size(spacing, len(shape), model, name, compare=compare)
+    return raw, size
+
+
+def in_stack(offsets: Sequence[tuple[int, ...]], ndim: int) -> tuple[tuple[int, ...], ...]:
+    """Offsets of a network as those of a volume of `ndim` axes: those of sections lie in them."""
+    return tuple((*(0,) * (ndim - len(offset)), *offset) for offset in offsets)
+
+
+def _channels_first(volume: Any, model: _Model, channel_axis: int | None, name: str) -> Any:
+    """Move channels to the front, and check them."""
+    ndim, channels = model.ndim, model.channels
     axes = len(volume.shape)
     if np.dtype(volume.dtype).kind not in "biuf":
         raise InputError(
@@ -61,49 +108,22 @@ def channels_first(
     else:
         dims = "2D images or stacks" if ndim == 2 else "3D volumes"
         raise InputError(
-            f"The {name} has {axes} axes, shape {tuple(volume.shape)}; the model '{model}' is for "
-            f"{dims}. Cut it, or choose another model."
+            f"The {name} has {axes} axes, shape {tuple(volume.shape)}; the model '{model.name}' is "
+            f"for {dims}. Cut it, or choose another model."
         )
     if int(raw.shape[0]) != channels:
         raise InputError(
-            f"The {name} has {int(raw.shape[0])} channels; the model '{model}' was trained on "
+            f"The {name} has {int(raw.shape[0])} channels; the model '{model.name}' was trained on "
             f"{channels}. Choose the channels it knows, or another model."
         )
     return raw
 
 
-def voxel_size(
-    spacing: Sequence[float] | None,
-    ndim: int,
-    *,
-    known: Sequence[float],
-    unit: str = "",
-    compare: bool = True,
-    model: str = "",
-    name: str = "volume",
+def _voxel_size(
+    spacing: Sequence[float] | None, ndim: int, model: _Model, name: str, *, compare: bool
 ) -> tuple[float, ...]:
-    """Return the voxel size of a volume; warns where the model has learned from another.
-
-    Parameters
-    ----------
-    spacing : sequence of float, optional
-        Of the volume; that of the model by default.
-    ndim : int
-        Axes of the volume.
-    known : sequence of float
-        Of the model, for the last axes.
-    unit : str
-        Of both, for messages.
-    compare : bool
-        Whether to compare them.
-    model, name : str
-        For messages.
-
-    Raises
-    ------
-    InputError
-        If it is not one positive number per axis.
-    """
+    """Return the voxel size of a volume; warns where the model has learned from another."""
+    known = model.spacing
     lead = ndim - len(known)
     if spacing is None:
         return (*(1.0,) * lead, *known)
@@ -119,10 +139,10 @@ def voxel_size(
     ratios = [a / b for a, b in zip(given[lead:], known, strict=True)]
     if compare and (max(ratios) > _MOST_OFF or min(ratios) < 1 / _MOST_OFF):
         warnings.warn(
-            f"The {name} has voxels of {given} but the model '{model}' has learned from "
-            f"{tuple(known)} {unit}. Results may be poor: rescale the volume, or train the model "
-            "on volumes like it.",
-            stacklevel=4,
+            f"The {name} has voxels of {given} but the model '{model.name}' has learned from "
+            f"{tuple(known)} {model.unit}. Results may be poor: rescale the volume, or train "
+            "the model on volumes like it.",
+            stacklevel=5,
         )
     return given
 
@@ -155,21 +175,36 @@ def check_finite(values: NDArray[Any], place: Sequence[int], name: str) -> None:
     )
 
 
+def chunk_shape(array: Any) -> tuple[int, ...] | None:
+    """Shape of what is read at once, or None if nothing is known; of dask the largest chunk."""
+    chunks = getattr(array, "chunks", None)
+    if not chunks or len(chunks) != len(array.shape):
+        return None
+    return tuple(int(max(c)) if isinstance(c, tuple) else int(c) for c in chunks)
+
+
 def with_channel(volume: Any) -> Any:
     """Return an array without channels as one with a single channel, in front."""
-    return volume[None] if isinstance(volume, np.ndarray) else _Channel(volume)
+    return volume[None] if isinstance(volume, np.ndarray) else _OneChannel(volume)
 
 
-class _Channel:
-    """An array without channels as one with a single channel; reads only what is asked."""
+class _OneChannel:
+    """View of an array in a file with an axis of one channel before its own."""
 
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shape = (1, *array.shape)
-        self.dtype = np.dtype(array.dtype)
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.shape: tuple[int, ...] = (1, *(int(n) for n in source.shape))
+        self.ndim = len(self.shape)
+        chunks = chunk_shape(source)
+        self.chunks = (1, *chunks) if chunks else None
 
-    def __getitem__(self, index: tuple[slice, ...]) -> NDArray[Any]:
-        return np.asarray(self._array[index[1:]])[None]
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Read a window, all of it with Ellipsis; the first index is that of the channel."""
+        if index is Ellipsis:
+            return np.asarray(self._source[...])[np.newaxis]
+        parts = index if isinstance(index, tuple) else (index,)
+        return np.asarray(self._source[parts[1:] or ...])[np.newaxis][parts[0]]
 
 
 class _Moved:

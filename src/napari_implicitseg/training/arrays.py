@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.volume_checks import chunk_shape, with_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ __all__ = [
     "Window",
     "as_array",
     "channels_first",
-    "chunk_shape",
     "crop",
     "in_memory",
     "read_window",
@@ -114,38 +114,9 @@ def crop(array: Any, window: Window) -> Any:
     return array[window] if isinstance(array, np.ndarray) else CroppedArray(array, window)
 
 
-class _OneChannel:
-    """View of an array in a file with an axis of one channel before its own."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
-        self.shape: tuple[int, ...] = (1, *(int(n) for n in source.shape))
-        self.ndim = len(self.shape)
-        chunks = chunk_shape(source)
-        self.chunks = (1, *chunks) if chunks else None
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Read a window, all of it with Ellipsis; the first index is that of the channel."""
-        if index is Ellipsis:
-            return np.asarray(self._source[...])[np.newaxis]
-        parts = index if isinstance(index, tuple) else (index,)
-        return np.asarray(self._source[parts[1:] or ...])[np.newaxis][parts[0]]
-
-
 def channels_first(array: Any, ndim: int) -> Any:
     """Return an image of `ndim` axes of space with an axis of channels before them."""
-    if len(array.shape) > ndim:
-        return array
-    return array[np.newaxis] if isinstance(array, np.ndarray) else _OneChannel(array)
-
-
-def chunk_shape(array: Any) -> tuple[int, ...] | None:
-    """Shape of what is read at once, or None if nothing is known; of dask the largest chunk."""
-    chunks = getattr(array, "chunks", None)
-    if not chunks or len(chunks) != len(array.shape):
-        return None
-    return tuple(int(max(c)) if isinstance(c, tuple) else int(c) for c in chunks)
+    return array if len(array.shape) > ndim else with_channel(array)
 
 
 class Blocks:

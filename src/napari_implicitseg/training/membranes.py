@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.training.arrays import Blocks, chunk_shape, in_memory
+from napari_implicitseg.models.volume_checks import chunk_shape
+from napari_implicitseg.training.arrays import Blocks, in_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

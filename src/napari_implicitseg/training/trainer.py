@@ -13,6 +13,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from napari_implicitseg.atomic import explain
+from napari_implicitseg.devices import lacks_memory
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import check_storable
@@ -146,7 +147,7 @@ class _Training:
             try:
                 self._run(progress)
             except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-                if not _lacks_memory(error):
+                if not lacks_memory(error):
                     raise
                 self._shrink(error)
         if not self._best:
@@ -224,7 +225,7 @@ class _Training:
             name: tensor.detach().cpu().clone()
             for name, tensor in self._averaged().state_dict().items()
         }
-        self._model(self._averaged(), self.journal.best).save(self._out)
+        self.result().save(self._out)
 
     def _averaged(self) -> Network:
         """Network whose weights are the moving average."""
@@ -326,7 +327,7 @@ class _Training:
             ) from error
         if self._best:
             # The folder may have been written to after the checkpoint, or half.
-            self._best_model().save(self._out)
+            self.result().save(self._out)
 
     def _take_over(self, checkpoint: Checkpoint) -> None:
         """Take the state of a checkpoint."""
@@ -340,15 +341,11 @@ class _Training:
         self._step = self._saved = checkpoint.step
         self.journal.restore(checkpoint.history)
 
-    def _best_model(self) -> AffinityModel:
-        """Model of the weights that were kept."""
+    def result(self) -> AffinityModel:
+        """Return the model of the weights that were kept."""
         network = copy.deepcopy(self._averaged()).cpu()
         network.load_state_dict(self._best)
         return self._model(network.eval().requires_grad_(False), self.journal.best)
-
-    def result(self) -> AffinityModel:
-        """Return the model that was kept."""
-        return self._best_model()
 
 
 def _decay(average: float) -> Any:
@@ -376,11 +373,3 @@ def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         {"params": small, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is used up."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return "not enough memory" in text or "can't allocate memory" in text or "out of memory" in text

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_implicitseg.affinities.ops import Affinities
-from napari_implicitseg.atomic import exists_error, explain, replace_file, replace_folder
+from napari_implicitseg.atomic import explain, replace_file, replace_folder
 from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.volumes.files import check_output
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
 from napari_implicitseg.volumes.ome_zarr import open_node
 
 if TYPE_CHECKING:
+    import os
+
     from numpy.typing import NDArray
 
     from napari_implicitseg.volumes.volume import Grid
@@ -49,22 +51,9 @@ def check_affinity_output(path: Path, *, overwrite: bool, source: Path | None = 
         raise FileError(
             f"Affinities cannot be written to '{path}': use a name that ends in .zarr or .h5."
         )
-    if not path.absolute().parent.is_dir():
-        raise FileError(f"The folder of '{path}' does not exist. Make it, or write elsewhere.")
-    if source is not None and _holds(path, source):
-        raise FileError(f"'{path}' is, or holds, what is read: '{source}'. Write to another name.")
-    if os.path.lexists(path) and not overwrite:
-        raise exists_error(path)
-
-
-def _holds(path: Path, source: Path) -> bool:
-    """Whether a path is that of a source, or of a file or folder in which it lies."""
-    text = str(source)
-    # FILE.h5:GROUP/DATASET is another way to write FILE.h5/GROUP/DATASET.
-    for suffix in _HDF5:
-        text = text.replace(f"{suffix}:", f"{suffix}/")
-    read = Path(os.path.realpath(text))
-    return Path(os.path.realpath(path)) in (read, *read.parents)
+    inputs = () if source is None else (source,)
+    is_file = path.suffix.lower() in _HDF5
+    check_output(path, inputs=inputs, overwrite=overwrite, any_extension=is_file)
 
 
 def write_affinities(

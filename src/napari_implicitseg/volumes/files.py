@@ -344,7 +344,8 @@ def _check_not_input(path: Path, inputs: Sequence[str | os.PathLike[str]]) -> No
     """Refuse an output that would replace what is read."""
     target = Path(os.path.realpath(path))
     for other in inputs:
-        source = Path(os.path.realpath(other))
+        hdf5 = split_hdf5(Path(other))
+        source = Path(os.path.realpath(hdf5[0] if hdf5 else other))
         same = target == source or target in source.parents
         if not same and target.exists() and source.exists():
             same = os.path.samefile(target, source)

@@ -13,7 +13,7 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.bioimage.onnx_session import OnnxSession
 from napari_implicitseg.models.bioimage.processing import fit_steps
 from napari_implicitseg.models.normalise import spread_blocks
-from napari_implicitseg.models.volume_checks import channels_first, check_finite, voxel_size
+from napari_implicitseg.models.volume_checks import check_finite, checked_volume, in_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -142,35 +142,23 @@ class ForeignModel:
         Cancelled
             If `progress` asked to stop.
         """
-        raw = channels_first(
+        raw, size = checked_volume(
             volume,
-            ndim=self.ndim,
-            channels=self.channels,
+            self,
+            spacing=spacing,
             channel_axis=channel_axis,
-            model=self.name,
             name=name,
+            compare=bool(self.unit),
         )
         shape = tuple(int(n) for n in raw.shape[1:])
-        if 0 in shape:
-            raise InputError(f"The {name} has shape {shape}: there is no voxel to predict.")
-        steps = voxel_size(
-            spacing,
-            len(shape),
-            known=self.spacing,
-            unit=self.unit,
-            compare=bool(self.unit),
-            model=self.name,
-            name=name,
-        )
         window = self.windows.fitted(self._tile(tile_shape, shape))
         run = _Run(self, raw, window, OnnxSession(self.onnx, self.name, device), name)
         values = np.empty((len(self.meaning.channels), *shape), np.float32)
         run.fill(values, progress)
-        flat = (0,) * (len(shape) - self.ndim)
         return Affinities(
             data=self.meaning.affinities(values),
-            offsets=tuple((*flat, *offset) for offset in self.offsets),
-            spacing=steps,
+            offsets=in_stack(self.offsets, len(shape)),
+            spacing=size,
         )
 
     def _tile(self, tile: Sequence[int] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
