@@ -10,7 +10,7 @@ import pytest
 import tifffile
 import zarr
 
-from napari_implicitseg import load_model
+from napari_implicitseg import TrainConfig, load_model
 from napari_implicitseg.volumes import read_image
 from napari_implicitseg.volumes.affinity_files import read_affinities
 
@@ -73,11 +73,13 @@ def test_training_writes_a_model_and_says_how_good_it_is(files, model):
         (("raw.tif", "labels.tif", "--patch", "16,16,16"), "patch_shape is (16, 16, 16)"),
         (("raw.tif", "labels.tif", "--neighbourhood", "round"), "round"),
         (("raw.tif", "labels.tif", "--device", "abacus"), "device is 'abacus'"),
+        (("raw.tif", "labels.tif", "-o", "."), "holds other files"),
+        (("raw.tif", "labels.tif", "-o", "x" * 300), "File name too long"),
     ],
 )
 def test_what_cannot_be_trained_is_told_in_one_line(files, arguments, message):
     names = [files / a if a.endswith(("tif", "yaml")) else a for a in arguments]
-    done = run("train", *names, "-o", files / "none", "--ndim", "2", "--steps", "2")
+    done = run("train", "-o", files / "none", *names, "--ndim", "2", "--steps", "2")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
@@ -99,6 +101,7 @@ def test_options_come_from_a_file_and_the_command_line_goes_first(files):
     assert done.returncode == 0, done.stderr
     options = load_model(files / "by-file").training["config"]
     assert (options["steps"], options["width"]) == (2, 4)
+    assert options["seed"] == TrainConfig().seed
     (files / "odd.yaml").write_text("stepz: 3\n")
     done = run(
         "train", files / "raw.tif", files / "labels.tif", "-o", files / "odd",

@@ -127,6 +127,10 @@ def test_volumes_that_do_not_fit_are_refused(model, shape, axis, message):
         ({"spacing": (1, -1, 1)}, "give one positive number"),
         ({"precision": "float8"}, "precision is 'float8'"),
         ({"device": "abacus"}, "device is 'abacus'"),
+        ({"tile_shape": "a"}, "tile_shape is 'a'; needed are 3 whole numbers"),
+        ({"tile_shape": 5}, "tile_shape is 5"),
+        ({"tile_shape": (64.0, 64.0, 64.0)}, "tile_shape is"),
+        ({"tile_shape": (0, 8, 8)}, "tile_shape is"),
     ],
 )
 def test_options_that_cannot_work_are_refused(model, raw, options, message):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig, TrainConfig
+from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig, TrainConfig, checked_seed
 from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
@@ -217,7 +217,7 @@ def fit_scribbles(
         coupling=coupling,
         spacing=_checked_spacing(spacing, ndim),
         config=config,
-        seed=_checked_seed(seed),
+        seed=checked_seed(seed),
         device=find_device(device),
     )
     if warm_start is not None and warm_start.labels.shape != reader.shape:
@@ -306,7 +306,7 @@ def project_labels(
         coupling="sequential",
         spacing=_checked_spacing(spacing, values.ndim),
         config=config,
-        seed=_checked_seed(seed),
+        seed=checked_seed(seed),
         device=find_device(device),
     )
     repair = repair_slices if config.per_slice else repair_labels
@@ -391,10 +391,3 @@ def _checked_config(config: FitConfig | None) -> FitConfig:
     if not isinstance(config, FitConfig):
         raise InputError(f"config is {config!r}; give a FitConfig, or None.")
     return config
-
-
-def _checked_seed(seed: int) -> int:
-    """Return a seed that torch and NumPy take."""
-    if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
-        raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1.")
-    return int(seed)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["COUPLINGS", "EVIDENCE", "FEATURES", "NETWORKS", "OUTLINES", "FitConfig", "TrainConfig"]
+__all__ = [
+    "COUPLINGS",
+    "EVIDENCE",
+    "FEATURES",
+    "NETWORKS",
+    "OUTLINES",
+    "FitConfig",
+    "LabelKind",
+    "LossKind",
+    "NetworkKind",
+    "NormKind",
+    "PairLoss",
+    "TrainConfig",
+    "ZeroMeaning",
+    "checked_seed",
+]
 
 NETWORKS = ("pixel", "cnn", "teacher")
 """Networks that are trained on strokes."""
@@ -139,14 +156,27 @@ class FitConfig:
         return self.order or _LEAST_ORDER[self.symmetry]
 
 
+NetworkKind = Literal["unet", "cnn"]
+"""Architectures that learn affinities."""
+NormKind = Literal["batch", "group", "none"]
+"""What may follow a convolution."""
+LossKind = Literal["malis", "pairwise-malis", "cross-entropy", "dice"]
+"""What is trained after a start by the cross-entropy of each edge."""
+PairLoss = Literal["squared", "cross-entropy"]
+"""How the maximin affinity of a pair of voxels is compared with the truth."""
+LabelKind = Literal["instances", "membranes"]
+"""What labels are: ids of objects, or masks of their insides."""
+ZeroMeaning = Literal["unlabelled", "background"]
+"""What label 0 says: nothing yet, or that there is no object."""
+_Precision = Literal["auto", "float32", "bfloat16"]
 _TRAIN_CHOICES = {
-    "network": ("unet", "cnn"),
-    "norm": ("batch", "group", "none"),
-    "loss": ("malis", "pairwise-malis", "cross-entropy", "dice"),
-    "pair_loss": ("squared", "cross-entropy"),
-    "labels": ("instances", "membranes"),
-    "zero": ("unlabelled", "background"),
-    "precision": ("auto", "float32", "bfloat16"),
+    "network": get_args(NetworkKind),
+    "norm": get_args(NormKind),
+    "loss": get_args(LossKind),
+    "pair_loss": get_args(PairLoss),
+    "labels": get_args(LabelKind),
+    "zero": get_args(ZeroMeaning),
+    "precision": get_args(_Precision),
 }
 _TRAIN_LEAST = {
     "depth": 1,
@@ -157,7 +187,6 @@ _TRAIN_LEAST = {
     "validate_every": 1,
     "checkpoint_every": 1,
     "workers": 0,
-    "seed": 0,
 }
 # Name: the least and the most, and whether the least itself will do.
 _TRAIN_RANGES = {
@@ -240,21 +269,21 @@ class TrainConfig:
         Of what the model is trained on, for its card.
     """
 
-    network: Literal["unet", "cnn"] = "unet"
+    network: NetworkKind = "unet"
     ndim: Literal[2, 3] | None = None
     depth: int = 4
     width: int = 12
     widths: tuple[int, ...] | None = None
-    norm: Literal["batch", "group", "none"] = "batch"
+    norm: NormKind = "batch"
     neighbourhood: str | tuple[tuple[int, ...], ...] = "direct"
-    loss: Literal["malis", "pairwise-malis", "cross-entropy", "dice"] = "malis"
+    loss: LossKind = "malis"
     start_steps: int | None = None
     start_weight: float = 1.0
-    pair_loss: Literal["squared", "cross-entropy"] = "squared"
+    pair_loss: PairLoss = "squared"
     positive_weight: float = 0.5
     descriptors: bool = False
-    labels: Literal["instances", "membranes"] = "instances"
-    zero: Literal["unlabelled", "background"] = "unlabelled"
+    labels: LabelKind = "instances"
+    zero: ZeroMeaning = "unlabelled"
     patch_shape: tuple[int, ...] | None = None
     batch_size: int = 1
     steps: int = 4000
@@ -266,7 +295,7 @@ class TrainConfig:
     held_out: float = 0.25
     validate_every: int = 500
     checkpoint_every: int = 250
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: _Precision = "auto"
     compile: bool = False
     workers: int = 1
     seed: int = 0
@@ -293,6 +322,7 @@ class TrainConfig:
                 raise InputError(
                     f"{name} is {value!r}; use a number {bound} {low:g}, at most {high:g}."
                 )
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         self._check_patch()
         if self.widths is not None and not (_are_positive(self.widths) and self.widths):
             raise InputError(
@@ -312,6 +342,15 @@ class TrainConfig:
             raise InputError(
                 f"patch_shape is {patch!r}; use one positive whole number per axis of the network."
             )
+
+
+def checked_seed(seed: object) -> int:
+    """Return a seed that torch and NumPy take."""
+    with contextlib.suppress(TypeError):
+        number = -1 if isinstance(seed, bool) else operator.index(seed)  # type: ignore[arg-type]
+        if 0 <= number < 1 << 63:
+            return number
+    raise InputError(f"seed is {seed!r}; give a whole number from 0 to 2**63 - 1.")
 
 
 def _are_positive(values: object) -> bool:

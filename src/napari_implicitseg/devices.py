@@ -6,7 +6,7 @@ import torch
 
 from napari_implicitseg.errors import InputError
 
-__all__ = ["find_device", "lacks_memory"]
+__all__ = ["find_device", "lacks_compiler", "lacks_memory"]
 
 _SHORTAGE = ("not enough memory", "can't allocate memory", "out of memory")
 
@@ -43,3 +43,10 @@ def lacks_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return any(words in str(error).lower() for words in _SHORTAGE)
+
+
+def lacks_compiler(error: BaseException) -> bool:
+    """Whether an error says that `torch.compile` could not compile, for want of a compiler."""
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    return isinstance(error, BackendCompilerFailed)

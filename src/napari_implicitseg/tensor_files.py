@@ -70,7 +70,7 @@ def read_tensors(path: Path, *, wanted: str) -> tuple[dict[str, NDArray[Any]], d
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except OSError as error:
         raise explain(error, path, "read") from error
-    except (SafetensorError, ValueError, TypeError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # odd types too
         raise FileError(
             f"'{path}' cannot be read as {wanted}: {error}. It is damaged, cut off or no "
             "safetensors file; make it anew."

@@ -192,11 +192,18 @@ def test_neighbourhoods_that_do_not_exist_are_refused(options, message):
         ([(0, 0)], "joins a voxel to itself"),
         ([(0, -1), (0, -1)], "twice"),
         ([(0, -1), (0, 1)], "opposite"),
+        ([(0, 10**30)], "longer than any volume"),
     ],
 )
 def test_offsets_that_are_none_are_refused(offsets, message):
     with pytest.raises(InputError, match=message):
         checked_offsets(offsets, 2)
+
+
+@pytest.mark.parametrize("unlabelled", ["x", 2.5, True])
+def test_a_label_for_unlabelled_is_a_whole_number(unlabelled):
+    with pytest.raises(InputError, match="unlabelled is"):
+        labels_to_affinities(np.ones((3, 3), int), [(0, -1)], unlabelled=unlabelled)
 
 
 def test_offsets_of_numpy_become_tuples_of_int():

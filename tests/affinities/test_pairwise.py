@@ -259,6 +259,8 @@ def test_half_precision_is_summed_in_single():
         ({"labels": np.ones((8, 8))}, "labels.*float64.*integers"),
         ({"mask": np.ones((2, 8, 8), int)}, "mask.*int64.*bool"),
         ({"affinities": torch.full((2, 8, 8), math.nan)}, "NaN"),
+        ({"affinities": torch.full((2, 8, 8), 2.5)}, "range from 2.5 to 2.5.*0 to 1"),
+        ({"labels": -np.ones((8, 8), int)}, "labels hold -1"),
         ({"pair_loss": "hinge"}, "'hinge'.*cross-entropy"),
         ({"margin": 0.5}, "margin is 0.5"),
         ({"margin": 0.1, "pair_loss": "cross-entropy"}, "only the squared"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from safetensors.numpy import load_file, save_file
 
@@ -178,16 +180,29 @@ def test_an_architecture_that_the_weights_do_not_fit_is_refused_before_it_is_bui
         load_model(folder)
 
 
+def _describe_weights(folder):
+    """Put the digest of the weights into the description."""
+    digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    _edit(folder, weights={"file": "weights.safetensors", "sha256": digest})
+
+
+def test_weights_of_a_type_numpy_does_not_know_are_refused(folder):
+    path = folder / "weights.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    name = next(name for name, values in tensors.items() if values.ndim > 1)
+    safetensors.torch.save_file({**tensors, name: tensors[name].to(torch.float8_e4m3fn)}, path)
+    _describe_weights(folder)
+    with pytest.raises(FileError, match="cannot be read as the weights of a model"):
+        load_model(folder)
+
+
 def test_weights_that_are_no_numbers_are_refused(folder):
     path = folder / "weights.safetensors"
     tensors = load_file(path)
     name = next(name for name, values in tensors.items() if values.dtype.kind == "f")
     tensors[name] = np.full_like(tensors[name], np.nan)
     save_file(tensors, path)
-    import hashlib
-
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    _edit(folder, weights={"file": "weights.safetensors", "sha256": digest})
+    _describe_weights(folder)
     with pytest.raises(FileError, match="no numbers"):
         load_model(folder)
 

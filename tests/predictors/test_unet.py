@@ -312,16 +312,18 @@ def test_untrained_features_keep_their_size_through_the_levels():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kernel", [(3, 3), (1, 5), (3, 3, 3), (3, 1, 5), (1, 1, 1)])
 def test_ways_round_slow_convolutions_give_the_same(kernel, channels):
-    x = torch.randn(2, channels, *(7, 9, 8)[: len(kernel)])
-    weight = torch.randn(4, channels, *kernel, requires_grad=True)
-    bias = torch.randn(4)
+    make = torch.Generator().manual_seed(0)
+    x = torch.randn(2, channels, *(7, 9, 8)[: len(kernel)], generator=make)
+    weight = torch.randn(4, channels, *kernel, generator=make)
+    weight.requires_grad_(True)
+    bias = torch.randn(4, generator=make)
     plain = functional.conv2d if len(kernel) == 2 else functional.conv3d
     for padding in (tuple(k // 2 for k in kernel), (0,) * len(kernel)):
         grads = []
         for apply in (convolve, lambda *a: plain(*a[:3], padding=a[3])):
             made = apply(x, weight, bias, padding)
             grads.append((made, *torch.autograd.grad(made.square().sum(), weight)))
-        torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-3)  # Sums of up to 500 terms.
 
 
 def test_the_largest_of_every_cell_is_that_of_torch():

@@ -203,6 +203,44 @@ def test_a_model_is_not_replaced_unasked(cells, tmp_path):
         train_affinities(cells, config=SMALL, out=tmp_path / "m")
 
 
+def test_a_folder_with_other_files_is_not_trained_into(cells, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="holds other files"):
+        train_affinities(cells, config=SMALL, out=tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_name_that_is_too_long_is_told(cells, tmp_path):
+    with pytest.raises(FileError, match="x{300}"):
+        train_affinities(cells, config=SMALL, out=tmp_path / ("x" * 300))
+
+
+def test_what_the_caller_has_set_in_torch_makes_no_difference(cells, tmp_path):
+    config = dataclasses.replace(SMALL, steps=4, validate_every=4)
+    train_affinities(cells, config=config, out=tmp_path / "usual")
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            train_affinities(cells, config=config, out=tmp_path / "odd")
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert _equal(_weights(tmp_path / "usual"), _weights(tmp_path / "odd"))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # Raised inside torch.
+def test_a_missing_compiler_is_told(cells, tmp_path, monkeypatch):
+    def fail(self, batch):
+        from torch._dynamo.exc import BackendCompilerFailed
+
+        raise BackendCompilerFailed(torch.compile, RuntimeError("no C++ compiler\nat all"))
+
+    monkeypatch.setattr(trainer._Training, "_take", fail)
+    config = dataclasses.replace(SMALL, compile=True)
+    with pytest.raises(InputError, match=r"no C\+\+ compiler.*Train without compiling"):
+        train_affinities(cells, config=config, out=tmp_path / "m")
+
+
 def test_a_damaged_checkpoint_is_told(cells, tmp_path):
     train_affinities(cells, config=SMALL, out=tmp_path / "m")
     path = tmp_path / "m" / "training" / "checkpoint.safetensors"

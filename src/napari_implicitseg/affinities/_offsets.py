@@ -28,6 +28,7 @@ __all__ = [
 Offsets = tuple[tuple[int, ...], ...]
 """Vectors from a voxel to the other end of its edges, in voxels and axis order."""
 
+_LONGEST = (1 << 31) - 1
 # In voxels of the finest axis.
 _REACHES = (3, 9, 27)
 
@@ -81,6 +82,8 @@ def checked_offsets(offsets: Any, ndim: int) -> Offsets:
                 f"The offset {offset} has {len(offset)} numbers, but the volume has {ndim} axes; "
                 "give one number per axis."
             )
+        if max(map(abs, offset)) > _LONGEST:
+            raise InputError(f"The offset {offset} is longer than any volume; leave it out.")
         if not any(offset):
             raise InputError(f"The offset {offset} joins a voxel to itself; leave it out.")
         if offset in seen:

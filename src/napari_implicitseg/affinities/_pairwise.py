@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 import operator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 import torch
 
-from napari_implicitseg.affinities.ops import checked_offsets
+from napari_implicitseg.affinities._sample import check_range
+from napari_implicitseg.affinities.ops import check_ids, checked_offsets
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_implicitseg._types import BoolArray
+    from napari_implicitseg.config import PairLoss
 
 __all__ = ["maximin_edge", "pairwise_malis"]
 
@@ -39,7 +41,7 @@ def pairwise_malis(
     labels: Tensor | ArrayLike,
     offsets: Sequence[Sequence[int]],
     *,
-    pair_loss: Literal["squared", "cross-entropy"] = "squared",
+    pair_loss: PairLoss = "squared",
     margin: float = 0.0,
     patch: int | Sequence[int] = 21,
     pairs: int = 64,
@@ -94,8 +96,8 @@ def pairwise_malis(
     Raises
     ------
     InputError
-        If shapes do not go together, an affinity is NaN, or an option is out of
-        its range.
+        If shapes do not go together, or an affinity, a label or an option is out
+        of its range.
 
     References
     ----------
@@ -182,13 +184,13 @@ def _arrays(
             "one axis of samples before."
         )
     ids = _array("labels", labels, (shape[0], *shape[2:]), "iub", single=single)
+    check_ids(ids)
     known = np.ones(shape, np.bool_)
     if mask is not None:
         known = _array("mask", mask, shape, "b", single=single)
     dtype = torch.float64 if affinities.dtype == torch.float64 else torch.float32
     values = affinities.detach().to("cpu", dtype).numpy()
-    if np.isnan(values).any():
-        raise InputError("The affinities hold NaN; has the training diverged? Lower its rate.")
+    check_range(values)
     size = (*shape[:2], *(1,) * (3 - ndim), *shape[2:])
     # Only whether ids are equal or 0 counts: wrapping the largest unsigned ones does no harm.
     ids = ids.astype(np.int64, copy=False).reshape(shape[0], *size[2:])

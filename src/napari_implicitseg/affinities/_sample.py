@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["Sample", "check_size", "make_sample"]
+__all__ = ["Sample", "check_range", "check_size", "make_sample"]
 
 # Edges sorted at one time are as many as voxels, but not fewer than this.
 _LEAST_EDGES = 1 << 18
@@ -74,6 +74,17 @@ def check_size(size: int, channels: int) -> None:
         )
 
 
+def check_range(affinities: NDArray[Any]) -> None:
+    """Complain about affinities that are NaN or outside 0 to 1."""
+    low, high = float(affinities.min()), float(affinities.max())
+    if not (low >= 0 and high <= 1):
+        found = "hold NaN" if np.isnan(low) else f"range from {low:g} to {high:g}"
+        raise InputError(
+            f"The affinities {found}; they need numbers within 0 to 1. Apply a sigmoid to logits, "
+            "and mend what made NaN."
+        )
+
+
 def make_sample(
     affinities: ArrayLike, labels: ArrayLike, offsets: Any, mask: BoolArray | None
 ) -> Sample:
@@ -96,13 +107,7 @@ def make_sample(
         raise InputError(f"The affinities are of type {values.dtype}; give numbers within 0 to 1.")
     # Writable, although nothing is written: numba compiles for read-only arrays separately.
     values = np.require(values, np.float32, ["C", "W"])
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):
-        found = "hold NaN" if np.isnan(low) else f"range from {low:g} to {high:g}"
-        raise InputError(
-            f"The affinities {found}; they need numbers within 0 to 1. Apply a sigmoid to logits, "
-            "and mend what made NaN."
-        )
+    check_range(values)
     if mask is not None:
         checked_mask(mask, values.shape)
         mask = np.require(mask, np.bool_, ["C", "W"])

@@ -21,6 +21,7 @@ import numpy as np
 from napari_implicitseg.affinities._passes import Buffers, pairs_in_one_tree, pairs_inside
 from napari_implicitseg.affinities._sample import make_sample
 from napari_implicitseg.affinities.ops import Affinities, checked_offsets
+from napari_implicitseg.config import PairLoss
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,12 +34,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.affinities._sample import Sample
     from napari_implicitseg.affinities.ops import Offsets
 
-__all__ = ["Constrained", "MalisCounts", "PairLoss", "malis_loss", "malis_pair_counts"]
+__all__ = ["Constrained", "MalisCounts", "malis_loss", "malis_pair_counts"]
 
 Constrained = Literal["positive", "negative"]
 """Passes in which edges are set to their truth first."""
-PairLoss = Literal["squared", "cross-entropy"]
-"""How the maximin affinity of a pair of voxels is compared with the truth."""
 
 # Side of the patches in which the sampled version looks for pairs (Turaga et al. 2009).
 _PATCH = 21
@@ -277,8 +276,9 @@ def _array(values: Any) -> NDArray[Any]:
 def _any_offsets(offsets: Any, ndim: int) -> Offsets:
     """Check offsets of as many axes as the first has."""
     # What is wrong with them is said below.
-    with contextlib.suppress(StopIteration, TypeError):
-        ndim = len(next(iter(offsets)))
+    with contextlib.suppress(IndexError, TypeError):
+        offsets = list(offsets)
+        ndim = len(offsets[0])
     return checked_offsets(offsets, ndim)
 
 

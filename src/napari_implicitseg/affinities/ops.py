@@ -35,6 +35,7 @@ __all__ = [
     "Affinities",
     "Offsets",
     "affinities_to_graph",
+    "check_ids",
     "checked_mask",
     "checked_offsets",
     "checked_truth",
@@ -140,16 +141,22 @@ def checked_truth(labels: Any, *, unlabelled: int | None = 0) -> NDArray[np.inte
         raise InputError(f"The labels have shape {values.shape}; they need (y, x) or (z, y, x).")
     if not values.size:
         raise InputError(f"The labels have shape {values.shape}: there is no voxel in them.")
-    if values.dtype.kind == "i":
-        low = int(values.min())
-        if low < 0 and low == unlabelled:
-            low = int(values.min(where=values != low, initial=0))
-        if low < 0:
-            raise InputError(
-                f"The labels hold {low}; ids have to be positive, and 0 is unlabelled. Set voxels "
-                "without a label to 0."
-            )
+    check_ids(values, unlabelled=unlabelled)
     return values
+
+
+def check_ids(labels: NDArray[Any], *, unlabelled: int | None = 0) -> None:
+    """Complain about negative labels, but for the one that means unlabelled."""
+    if labels.dtype.kind != "i" or not labels.size:
+        return
+    low = int(labels.min())
+    if low < 0 and low == unlabelled:
+        low = int(labels.min(where=labels != low, initial=0))
+    if low < 0:
+        raise InputError(
+            f"The labels hold {low}; ids have to be positive, and 0 is unlabelled. Set voxels "
+            "without a label to 0."
+        )
 
 
 def labels_to_affinities(
@@ -182,7 +189,8 @@ def labels_to_affinities(
     Raises
     ------
     InputError
-        If the labels are no integers, or the offsets or the spacing do not fit them.
+        If the labels are no integers, the offsets or the spacing do not fit them, or `unlabelled`
+        is no whole number.
 
     Examples
     --------
@@ -190,6 +198,10 @@ def labels_to_affinities(
     >>> row.data.tolist(), row.mask.tolist()
     ([[[0.0, 1.0, 0.0, 0.0]]], [[[False, True, True, False]]])
     """
+    if unlabelled is not None and (
+        isinstance(unlabelled, bool) or not isinstance(unlabelled, int | np.integer)
+    ):
+        raise InputError(f"unlabelled is {unlabelled!r}; give the label, a whole number, or None.")
     values = checked_truth(labels, unlabelled=unlabelled)
     vectors = checked_offsets(offsets, values.ndim)
     size = checked_spacing(spacing, values.ndim)

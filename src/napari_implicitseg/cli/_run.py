@@ -43,6 +43,11 @@ def one_line_errors() -> Iterator[None]:
         _fail("There is not enough memory. Use a coarser --level, or cut the image.", 1)
     except KeyboardInterrupt:
         _fail("Interrupted.", 130)
+    except BrokenPipeError:  # The reader of our output has gone; click knows.
+        raise
+    except OSError as error:
+        place = "" if error.filename is None else f" '{error.filename}'"
+        _fail(f"{error.strerror or error}{place}. Check the path and the disk.", 1)
 
 
 def _fail(message: str, status: int) -> None:

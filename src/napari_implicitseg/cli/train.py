@@ -7,7 +7,6 @@ import json
 import signal
 import threading
 from contextlib import contextmanager, suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +14,19 @@ import typer
 
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
 from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
+from napari_implicitseg.config import (
+    LabelKind,
+    LossKind,
+    NetworkKind,
+    TrainConfig,
+    ZeroMeaning,
+)
 from napari_implicitseg.errors import Cancelled, FileError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_implicitseg._types import Progress
-    from napari_implicitseg.config import TrainConfig
 
 __all__ = ["train"]
 
@@ -34,36 +39,7 @@ _FRACTIONS = (
     "start_weight",
     "weight_decay",
 )
-
-
-class Labels(StrEnum):
-    """What a label image holds."""
-
-    INSTANCES = "instances"
-    MEMBRANES = "membranes"
-
-
-class Zero(StrEnum):
-    """What 0 says in it."""
-
-    UNLABELLED = "unlabelled"
-    BACKGROUND = "background"
-
-
-class Network(StrEnum):
-    """Architectures."""
-
-    UNET = "unet"
-    CNN = "cnn"
-
-
-class Loss(StrEnum):
-    """What is trained after the start."""
-
-    MALIS = "malis"
-    PAIRWISE = "pairwise-malis"
-    CROSS_ENTROPY = "cross-entropy"
-    DICE = "dice"
+_DEFAULTS = TrainConfig()
 
 
 def train(
@@ -90,12 +66,13 @@ def train(
         typer.Option(metavar="IMAGE,LABELS", help="Another volume to learn from; may be repeated."),
     ] = None,
     kind: Annotated[
-        Labels, typer.Option("--labels", help="Whether LABELS are ids or insides of membranes.")
-    ] = Labels.INSTANCES,
+        LabelKind, typer.Option("--labels", help="Whether LABELS are ids or insides of membranes.")
+    ] = _DEFAULTS.labels,
     zero: Annotated[
-        Zero, typer.Option(help="What label 0 says: nothing yet, or that there is no object.")
-    ] = Zero.UNLABELLED,
-    network: Annotated[Network, typer.Option(help="Architecture.")] = Network.UNET,
+        ZeroMeaning,
+        typer.Option(help="What label 0 says: nothing yet, or that there is no object."),
+    ] = _DEFAULTS.zero,
+    network: Annotated[NetworkKind, typer.Option(help="Architecture.")] = _DEFAULTS.network,
     ndim: Annotated[
         int | None,
         typer.Option(
@@ -103,12 +80,12 @@ def train(
         ),
     ] = None,
     loss: Annotated[
-        Loss, typer.Option(help="What is trained after a start by cross-entropy.")
-    ] = Loss.MALIS,
+        LossKind, typer.Option(help="What is trained after a start by cross-entropy.")
+    ] = _DEFAULTS.loss,
     neighbourhood: Annotated[
         str, typer.Option(help="Edges: direct, or direct+long-range.")
     ] = "direct",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _DEFAULTS.steps,
     patch: Annotated[
         Any,
         typer.Option(
@@ -117,8 +94,10 @@ def train(
             help="Voxels of a training patch. [default: what suits the network]",
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Levels of the U-Net.")] = 3,
-    width: Annotated[int, typer.Option(min=1, help="Its features at full resolution.")] = 12,
+    depth: Annotated[int, typer.Option(min=1, help="Levels of the U-Net.")] = _DEFAULTS.depth,
+    width: Annotated[
+        int, typer.Option(min=1, help="Its features at full resolution.")
+    ] = _DEFAULTS.width,
     spacing: options.Spacing = None,
     unit: options.Unit = None,
     config: Annotated[
@@ -149,11 +128,11 @@ def train(
       napari-implicitseg train stack.tif membranes.tif --labels membranes --ndim 2 -o model
     """  # noqa: D301 - \b keeps the examples' lines
     given = {
-        "labels": kind.value,
-        "zero": zero.value,
-        "network": network.value,
+        "labels": kind,
+        "zero": zero,
+        "network": network,
         "ndim": ndim,
-        "loss": loss.value,
+        "loss": loss,
         "neighbourhood": neighbourhood,
         "steps": steps,
         "patch_shape": patch,
@@ -199,13 +178,11 @@ def _line(output: Path, figures: dict[str, Any]) -> str:
 
 def _config(context: typer.Context, path: Path | None, given: dict[str, Any]) -> TrainConfig:
     """Options from the file, with those of the command line over them."""
-    from napari_implicitseg.config import TrainConfig
-
     names = {"labels": "kind", "patch_shape": "patch"}
     values = {} if path is None else _read_config(path)
     for name, value in given.items():
         source = context.get_parameter_source(names.get(name, name))
-        if name not in values or (source is not None and source.name == "COMMANDLINE"):
+        if source is not None and source.name == "COMMANDLINE":
             values[name] = value
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     if unknown := [name for name in values if name not in known]:

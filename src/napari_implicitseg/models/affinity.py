@@ -152,7 +152,7 @@ class AffinityModel:
             _reader(raw, scaling),
             shape,
             channels=len(self.offsets),
-            tile_shape=None if tile_shape is None else tuple(tile_shape),
+            tile_shape=tile_shape,
             device=torch.device(device),
             precision=precision,
             progress=progress,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.volume_checks import checked_sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -183,15 +183,7 @@ def checked_tile(tile: Sequence[int], grid: TileGrid, ndim: int) -> tuple[int, .
     Raises
     ------
     InputError
-        If it has another number of axes or a side is less than 1.
+        If it has another number of axes, or sides that are no positive whole numbers.
     """
-    lead = len(grid.shape) - ndim
-    sides = tuple(int(n) for n in tile)
-    if len(sides) == ndim:
-        sides = (*(1,) * lead, *sides)
-    if len(sides) != len(grid.shape) or min(sides) < 1:
-        raise InputError(
-            f"tile_shape is {tuple(tile)}; needed are {ndim} whole numbers above 0, one for each "
-            "axis of the network."
-        )
-    return grid.fitted(sides)
+    sides = checked_sides(tile, ndim, len(grid.shape))
+    return grid.fitted((*(1,) * (len(grid.shape) - len(sides)), *sides))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_finite",
+    "checked_sides",
     "checked_volume",
     "chunk_shape",
     "in_stack",
@@ -229,3 +231,29 @@ def _moved(volume: Any, axis: int) -> Any:
     if isinstance(volume, np.ndarray):
         return np.moveaxis(volume, axis, 0)
     return _Moved(volume, axis)
+
+
+def checked_sides(tile: Any, ndim: int, axes: int) -> tuple[int, ...]:
+    """Return the sides of a tile, one for each axis of the network, or of the volume.
+
+    Parameters
+    ----------
+    tile : sequence of int
+    ndim, axes : int
+        Axes of the network, and of the volume.
+
+    Raises
+    ------
+    InputError
+        If it has another number of axes, or sides that are no positive whole numbers.
+    """
+    try:
+        sides = tuple(map(operator.index, tile))
+    except TypeError:
+        sides = ()
+    if len(sides) not in (ndim, axes) or min(sides) < 1:
+        raise InputError(
+            f"tile_shape is {tile!r}; needed are {ndim} whole numbers above 0, one for each axis "
+            "of the network."
+        )
+    return sides

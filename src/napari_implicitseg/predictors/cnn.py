@@ -14,7 +14,7 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.predictors.conv_stages import Conv, convolution, fold_norm, initialise
 from napari_implicitseg.predictors.cpu_kernels import convolve
 from napari_implicitseg.predictors.cropping import checked_keep, cut, grown, within
-from napari_implicitseg.predictors.local_norms import NORMS, NormKind, make_norm
+from napari_implicitseg.predictors.local_norms import NORMS, make_norm
 from napari_implicitseg.predictors.network_fields import (
     check_choice,
     check_count,
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
+
+    from napari_implicitseg.config import NormKind
 
 __all__ = ["CNN", "CNNConfig"]
 

@@ -11,12 +11,14 @@ from torch.nn import functional
 
 from napari_implicitseg.predictors.cpu_kernels import convolve
 from napari_implicitseg.predictors.cropping import Span, cut, within
-from napari_implicitseg.predictors.local_norms import NormKind, affine_of, make_norm
+from napari_implicitseg.predictors.local_norms import affine_of, make_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from torch import Tensor
+
+    from napari_implicitseg.config import NormKind
 
 __all__ = ["Conv", "ConvStage", "convolution", "fold_norm", "initialise"]
 

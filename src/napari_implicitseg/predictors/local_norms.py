@@ -8,20 +8,20 @@ folded into the convolution before it.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from napari_implicitseg.config import NormKind
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NORMS", "LocalGroupNorm", "NormKind", "affine_of", "make_norm"]
+__all__ = ["NORMS", "LocalGroupNorm", "affine_of", "make_norm"]
 
-NormKind: TypeAlias = Literal["batch", "group", "none"]
-
-NORMS: tuple[NormKind, ...] = ("batch", "group", "none")
+NORMS: tuple[NormKind, ...] = get_args(NormKind)
 """Names of norms: batch norm, group norm with running statistics, none."""
 
 # Groups have about so many channels.

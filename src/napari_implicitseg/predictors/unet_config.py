@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.predictors.cropping import reach
-from napari_implicitseg.predictors.local_norms import NORMS, NormKind
+from napari_implicitseg.predictors.local_norms import NORMS
 from napari_implicitseg.predictors.network_fields import (
     axis_tuples,
     check_choice,
@@ -19,6 +19,8 @@ from napari_implicitseg.predictors.network_fields import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from napari_implicitseg.config import NormKind
 
 __all__ = ["UNetConfig"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg.training.labelled import Zero
+    from napari_implicitseg.config import ZeroMeaning
 
 __all__ = ["EM_SETS", "HELD_OUT", "EmSet", "fib25", "isbi2012", "labels_of_sections", "noise"]
 
@@ -51,7 +51,7 @@ class EmSet:
     spacing: tuple[float, float, float]
     raw: NDArray[Any]
     truths: Mapping[int, NDArray[np.integer[Any]]]
-    zero: Zero
+    zero: ZeroMeaning
 
     def volume(self, ndim: int) -> TrainingVolume:
         """Return all of it.

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_implicitseg.errors import FileError
+from napari_implicitseg.atomic import explain
+from napari_implicitseg.errors import FileError, OutputExistsError
 from napari_implicitseg.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "optimizer_tensors", "restore_optimizer"]
+__all__ = [
+    "CHECKPOINT",
+    "Checkpoint",
+    "check_folder",
+    "optimizer_tensors",
+    "restore_optimizer",
+]
+
+CHECKPOINT = Path("training", "checkpoint.safetensors")
+"""Where it lies in the folder of a model."""
 
 _FORMAT = "napari-implicitseg/training/1"
 
@@ -87,6 +97,36 @@ class Checkpoint:
             raise FileError(
                 f"'{path}' is no checkpoint of a training: {error}. Train anew without resuming."
             ) from error
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Refuse a folder that holds another training; make it where it is missing.
+
+    Raises
+    ------
+    OutputExistsError
+        If it holds a model and `resume` is false, or anything else.
+    FileError
+        If it cannot be made.
+    """
+    try:
+        begun, finished = (out / CHECKPOINT).exists(), (out / "model.json").exists()
+        if (begun or finished) and not resume:
+            raise OutputExistsError(
+                f"'{out}' already holds a model. Resume its training, or train into another folder."
+            )
+        if finished and not begun:
+            raise OutputExistsError(
+                f"'{out}' holds a model but not the checkpoint of its training, so there is "
+                "nothing to resume. Train into another folder."
+            )
+        if not begun and out.is_dir() and {p.name for p in out.iterdir()} - {CHECKPOINT.parts[0]}:
+            raise OutputExistsError(
+                f"'{out}' holds other files; a model has a folder of its own. Give a new one."
+            )
+        (out / CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, out, "write") from error
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

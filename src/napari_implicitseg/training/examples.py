@@ -7,10 +7,11 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from napari_implicitseg.config import LabelKind, ZeroMeaning
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.training.arrays import (
     Blocks,
@@ -24,12 +25,9 @@ from napari_implicitseg.training.membranes import is_anisotropic, membranes_to_i
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_implicitseg.training.labelled import Kind, Zero
-
 __all__ = ["TrainingVolume", "as_volumes", "checked_volumes", "hold_out"]
 
-_KINDS = ("instances", "membranes")
-_ZEROS = ("unlabelled", "background")
+_KINDS, _ZEROS = get_args(LabelKind), get_args(ZeroMeaning)
 # Voxel sizes that differ by less than this are rounded differently, not different.
 _SAME_SIZE = 0.01
 
@@ -39,8 +37,8 @@ def checked_volumes(
     *,
     ndim: int | None,
     in_channels: int | None = None,
-    kind: Kind = "instances",
-    zero: Zero = "unlabelled",
+    kind: LabelKind = "instances",
+    zero: ZeroMeaning = "unlabelled",
 ) -> tuple[TrainingVolume, ...]:
     """Check what is to be learned from, and turn membranes into instances.
 
@@ -223,7 +221,9 @@ def _one(value: Any) -> TrainingVolume:
     )
 
 
-def _checked(volume: TrainingVolume, ndim: int | None, kind: Kind, zero: Zero) -> TrainingVolume:
+def _checked(
+    volume: TrainingVolume, ndim: int | None, kind: LabelKind, zero: ZeroMeaning
+) -> TrainingVolume:
     """Check one volume by itself."""
     volume = replace(volume, kind=volume.kind or kind)
     for option, value, choices in (("kind", volume.kind, _KINDS), ("zero", volume.zero, _ZEROS)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,14 +13,10 @@ from napari_implicitseg.training.arrays import channels_first, crop, read_window
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_implicitseg.config import LabelKind, ZeroMeaning
     from napari_implicitseg.training.arrays import Window
 
-__all__ = ["Kind", "TrainingVolume", "Zero"]
-
-Kind = Literal["instances", "membranes"]
-"""What labels are."""
-Zero = Literal["unlabelled", "background"]
-"""What label 0 says."""
+__all__ = ["TrainingVolume"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,8 +47,8 @@ class TrainingVolume:
 
     raw: Any
     labels: Any
-    kind: Kind | None = None
-    zero: Zero | None = None
+    kind: LabelKind | None = None
+    zero: ZeroMeaning | None = None
     spacing: tuple[float, ...] | None = None
     labels_spacing: tuple[float, ...] | None = None
     name: str = ""

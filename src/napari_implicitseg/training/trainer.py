@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from napari_implicitseg.atomic import explain
-from napari_implicitseg.devices import lacks_memory
-from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
+from napari_implicitseg.devices import lacks_compiler, lacks_memory
+from napari_implicitseg.errors import Cancelled, FileError, InputError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import check_storable
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.precision import autocast, fast_precision, training_format
 from napari_implicitseg.predictors.architectures import build_network
 from napari_implicitseg.training.checkpoint import (
+    CHECKPOINT,
     Checkpoint,
+    check_folder,
     optimizer_tensors,
     restore_optimizer,
 )
@@ -33,7 +34,8 @@ from napari_implicitseg.training.plan import make_plan
 from napari_implicitseg.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from torch import Tensor, nn
 
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_CHECKPOINT = Path("training", "checkpoint.safetensors")
 _GRADIENT_NORM = 5.0
+_NO_COMPILER = (
+    "torch.compile does not work here ({}). Train without compiling, or install a C++ compiler."
+)
 
 
 def train(
@@ -79,34 +83,29 @@ def train(
         If `progress` asked to stop; the checkpoint holds all steps done.
     """
     plan = make_plan(volumes, config)
-    _check_folder(out, resume)
-    training = _Training(plan, config, out, device)
-    check_storable(training.model())
-    if resume and (out / _CHECKPOINT).is_file():
-        training.restore(Checkpoint.read(out / _CHECKPOINT))
+    check_folder(out, resume=resume)
+    with _usual_torch():
+        training = _Training(plan, config, out, device)
+        check_storable(training.model())
+        if resume and (out / CHECKPOINT).is_file():
+            training.restore(Checkpoint.read(out / CHECKPOINT))
+        try:
+            training.run(progress)
+        finally:
+            training.journal.close()
+        return training.result()
+
+
+@contextlib.contextmanager
+def _usual_torch() -> Iterator[None]:
+    """Take gradients, in float32, whatever the caller has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
     try:
-        training.run(progress)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
-        training.journal.close()
-    return training.result()
-
-
-def _check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds another training; make it where it is missing."""
-    begun, finished = (out / _CHECKPOINT).exists(), (out / "model.json").exists()
-    if (begun or finished) and not resume:
-        raise OutputExistsError(
-            f"'{out}' already holds a model. Resume its training, or train into another folder."
-        )
-    if finished and not begun:
-        raise OutputExistsError(
-            f"'{out}' holds a model but not the checkpoint of its training, so there is nothing "
-            "to resume. Train into another folder."
-        )
-    try:
-        (out / _CHECKPOINT).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise explain(error, out, "write") from error
+        torch.set_default_dtype(before)
 
 
 class _Training:
@@ -139,7 +138,7 @@ class _Training:
         self._patch = plan.patch_shape
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
-        self.journal = Journal(out / _CHECKPOINT.parent, config.steps)
+        self.journal = Journal(out / CHECKPOINT.parent, config.steps)
 
     def run(self, progress: Progress | None) -> None:
         """Take the steps that are left; with too little memory in smaller patches."""
@@ -147,6 +146,8 @@ class _Training:
             try:
                 self._run(progress)
             except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+                if self._config.compile and lacks_compiler(error):
+                    raise InputError(_NO_COMPILER.format(str(error).partition("\n")[0])) from error
                 if not lacks_memory(error):
                     raise
                 self._shrink(error)
@@ -302,7 +303,7 @@ class _Training:
                 "optimizer": optimizer_tensors(self._optimizer, self._network),
             },
             history=self.journal.history,
-        ).write(self._out / _CHECKPOINT)
+        ).write(self._out / CHECKPOINT)
         self._saved = self._step
 
     def _identity(self) -> dict[str, Any]:

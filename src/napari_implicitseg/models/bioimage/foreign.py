@@ -13,7 +13,12 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.bioimage.onnx_session import OnnxSession
 from napari_implicitseg.models.bioimage.processing import fit_steps
 from napari_implicitseg.models.normalise import spread_blocks
-from napari_implicitseg.models.volume_checks import check_finite, checked_volume, in_stack
+from napari_implicitseg.models.volume_checks import (
+    check_finite,
+    checked_sides,
+    checked_volume,
+    in_stack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -163,12 +168,8 @@ class ForeignModel:
 
     def _tile(self, tile: Sequence[int] | None, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Voxels to keep of a window, along the axes of the network."""
-        given = (_USUAL[self.ndim],) * self.ndim if tile is None else tuple(map(int, tile))
-        if len(given) not in (self.ndim, len(shape)) or min(given) < 1:
-            raise InputError(
-                f"tile_shape is {given}; needed are {self.ndim} whole numbers above 0, one for "
-                "each axis of the network."
-            )
+        usual = (_USUAL[self.ndim],) * self.ndim
+        given = usual if tile is None else checked_sides(tile, self.ndim, len(shape))
         pairs = zip(reversed(given), reversed(shape), strict=False)
         return tuple(min(pair) for pair in pairs)[: self.ndim][::-1]
 
