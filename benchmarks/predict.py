@@ -54,8 +54,8 @@ def _case(
 
 
 CASES = (
-    _case("3D as fibsem-isotropic", 3, (16, 32, 64, 96), (2, 2, 2, 2), (2, 2, 2)),
-    _case("3D, one convolution down", 3, (16, 32, 64, 96), (1, 1, 1, 1), (2, 2, 2)),
+    _case("3D as fibsem-isotropic", 3, (16, 32, 64, 96), (1, 1, 1, 1), (2, 2, 2)),
+    _case("3D, two convolutions down", 3, (16, 32, 64, 96), (2, 2, 2, 2), (2, 2, 2)),
     _case("2D as sstem-2d", 2, (16, 32, 64, 128), (2, 2, 2, 2), (2, 2, 2)),
 )
 

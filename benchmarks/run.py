@@ -29,10 +29,11 @@ HEADINGS = {
     "repair": "Repair",
     "evidence": "Evidence, everything at default",
     "malis": "MALIS",
+    "predict": "Prediction tile by tile",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
 # one, and the graph cut takes little more than half its time.
-_ORDER = ("speed", "repair", "shapes", "quality", "evidence", "malis")
+_ORDER = ("speed", "repair", "shapes", "quality", "evidence", "malis", "predict")
 PACKAGES = (
     "napari-implicitseg",
     "numpy",
@@ -137,6 +138,10 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
         import malis
 
         return malis.report(malis.Plan(sides=((64, 3), (128, 3))) if args.quick else malis.Plan())
+    if part == "predict":
+        import predict
+
+        return predict.report(*((1, predict.CASES[-1:]) if args.quick else ()))
     import repair
 
     return repair.report(

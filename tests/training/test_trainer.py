@@ -230,10 +230,14 @@ def test_what_the_caller_has_set_in_torch_makes_no_difference(cells, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # Raised inside torch.
 def test_a_missing_compiler_is_told(cells, tmp_path, monkeypatch):
-    def fail(self, batch):
-        from torch._dynamo.exc import BackendCompilerFailed
+    from torch._dynamo.exc import BackendCompilerFailed
 
-        raise BackendCompilerFailed(torch.compile, RuntimeError("no C++ compiler\nat all"))
+    class NoCompiler(BackendCompilerFailed):
+        def __init__(self):
+            RuntimeError.__init__(self, "no C++ compiler\nat all")
+
+    def fail(self, batch):
+        raise NoCompiler
 
     monkeypatch.setattr(trainer._Training, "_take", fail)
     config = dataclasses.replace(SMALL, compile=True)
