@@ -128,7 +128,7 @@ def test_numbers_of_a_file_may_be_written_in_any_way(files):
     [
         ("1: 2", "has the option 1"),
         ("widths: &a [*a]", "use one positive whole number per level"),
-        ("unit: 5", "cannot be saved"),
+        ("unit: 5", "unit is 5; give text"),
         ("- steps", "holds no options"),
     ],
 )

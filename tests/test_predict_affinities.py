@@ -113,11 +113,81 @@ def test_a_model_s_folder_will_do(model, raw, tmp_path):
         ((8, 9, 9, 3), 3, "has 3 channels"),
         ((1, 8, 9, 9), 7, "channel_axis is 7"),
         ((0, 9, 9), None, "no voxel to predict"),
+        ((18, 21), None, "Give a stack of sections, or choose a model for 2D images"),
+        ((2, 2, 8, 9, 9), 0, "of which axis 0 holds channels.*Give one volume at a time"),
+        ((1, 8, 9, 9), 7, "give 0 to 3"),
     ],
 )
 def test_volumes_that_do_not_fit_are_refused(model, shape, axis, message):
     with pytest.raises(InputError, match=message):
         predict_affinities(np.zeros(shape, np.uint8), model, channel_axis=axis)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "solid", "message"),
+    [
+        ((96, 96, 3), False, "3 colours along the last axis; the model '' is for 2D images"),
+        ((96, 96, 3), False, r"take one of them.*if not, give volume\[None\] with channel_axis=0"),
+        ((96, 32, 4), False, "4 colours"),
+        ((40, 96, 96, 3), False, "3 colours.*say by channel_axis which axis"),
+        ((96, 96, 3), True, "3 colours along the last axis; the model 'small' is for 3D volumes"),
+        ((40, 96, 96, 3), True, r"shape \(40, 96, 96, 3\), which looks like 3 colours"),
+        ((1, 96, 96, 3), True, "3 colours.*channel_axis"),
+    ],
+)
+def test_colours_are_not_taken_for_sections(model, flat, tmp_path, shape, solid, message, stored):
+    volume = np.zeros(shape, np.uint8)
+    if stored:
+        volume = zarr.create_array(tmp_path / "a.zarr", data=volume)
+    with pytest.raises(InputError, match=message):
+        predict_affinities(volume, model if solid else flat)
+
+
+def test_a_volume_that_looks_like_colours_is_taken_where_it_is_said_to_be_none(model, flat):
+    thin = np.random.default_rng(0).random((24, 24, 3), dtype=np.float32)
+    for chosen in (model, flat):
+        found = predict_affinities(thin[None], chosen, channel_axis=0)
+        assert found.shape == thin.shape
+    assert predict_affinities(thin[:, :23], model).shape == (24, 23, 3)
+    assert predict_affinities(thin.transpose(2, 0, 1), flat).shape == (3, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((96, 96, 3), -1), ((3, 96, 96), None), ((3, 5, 96, 96), 0)]
+)
+def test_a_model_of_colours_takes_them_where_they_are(shape, axis):
+    colours = AffinityModel(
+        network=CNN(CNNConfig(in_channels=3, features=(4, 2)), seed=1).eval(),
+        offsets=((-1, 0), (0, -1)),
+        spacing=(4.0, 4.0),
+    )
+    space = np.delete(shape, 0 if axis is None else axis)
+    found = predict_affinities(np.zeros(shape, np.uint8), colours, channel_axis=axis)
+    assert found.shape == tuple(space)
+    if axis == -1:
+        with pytest.raises(InputError, match="If they are colours, give channel_axis=2"):
+            predict_affinities(np.zeros(shape, np.uint8), colours)
+
+
+def test_a_file_of_colours_is_told_from_a_stack(model, tmp_path):
+    raw = np.zeros((3, 5, 5), np.uint8)
+    tifffile.imwrite(tmp_path / "thin.tif", raw, photometric="rgb")
+    with pytest.raises(InputError, match=r"of which axis 0 holds channels.*save the file as grey"):
+        predict_affinities(tmp_path / "thin.tif", model)
+    tifffile.imwrite(tmp_path / "thin.tif", raw, photometric="minisblack")
+    assert predict_affinities(tmp_path / "thin.tif", model).shape == (3, 5, 5)
+
+
+@pytest.mark.parametrize("model", [None, 5, [1, 2]])
+def test_what_is_no_model_is_refused(raw, model):
+    with pytest.raises(InputError, match="give the path of its folder"):
+        predict_affinities(raw, model)
+
+
+def test_sizes_in_warnings_have_six_digits(model, raw):
+    with pytest.warns(UserWarning, match=r"has voxels of \(30.0, 30.0, 33.3333\) but"):
+        predict_affinities(raw, model, spacing=(0.03 * 1000, 29.999999999999996, 100 / 3))
 
 
 @pytest.mark.parametrize(

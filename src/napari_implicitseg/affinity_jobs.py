@@ -13,8 +13,9 @@ from napari_implicitseg.config import TrainConfig
 from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.folder import load_model
+from napari_implicitseg.models.volume_checks import with_channel
 from napari_implicitseg.training.examples import as_volumes
-from napari_implicitseg.volumes import read_image, read_labels
+from napari_implicitseg.volumes import read_image, read_labels, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ def train_affinities(
     *,
     config: TrainConfig | None = None,
     out: str | os.PathLike[str],
+    start: AffinityModel | str | os.PathLike[str] | None = None,
     resume: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -56,6 +58,9 @@ def train_affinities(
         Network, losses, patches, steps; what 0 means.
     out : path
         Folder for the model; with `training/`, from which the training resumes.
+    start : AffinityModel, path or str, optional
+        A model to go on from, or its folder or name: its weights, network, edges and scaling of
+        grey levels are taken over, whatever `config` says of them.
     resume : bool
         Go on with the training in `out`, if there is one. A training that was
         interrupted and resumed ends with the same weights as one that was not, on
@@ -92,16 +97,25 @@ def train_affinities(
     options = TrainConfig() if config is None else config
     if not isinstance(options, TrainConfig):
         raise InputError(f"config is {config!r}; give a TrainConfig, or None.")
+    first: Any = load_model(start) if isinstance(start, str | os.PathLike) else start
+    unit = unit_name(options.unit)
     listed = as_volumes(volumes)
-    if not options.unit and any(_is_path(one.raw) for one in listed):
-        options = replace(options, unit=_UNIT)
-    opened = [_opened(one, options.unit) for one in listed]
+    opened = [_opened(one, unit or _UNIT) for one in listed]
+    known = any(one.spacing or one.labels_spacing for one, _ in opened)
+    if unit and not known and all(_is_path(one.raw) for one in listed):
+        raise InputError(
+            f"The unit is {unit!r}, but the files do not say how large a voxel is: give the "
+            "spacing (--spacing), too."
+        )
+    if any(from_file for _, from_file in opened):
+        unit = unit or _UNIT
     from napari_implicitseg.training.trainer import train
 
     return train(
-        opened,
-        options,
+        [one for one, _ in opened],
+        replace(options, unit=unit),
         Path(out),
+        start=first,
         resume=resume,
         device=find_device(device, large=True),
         progress=progress,
@@ -130,7 +144,8 @@ def predict_affinities(
         A model, its folder or package, or the name of a shipped one: "fibsem-isotropic"
         for isotropic FIB-SEM, "sstem-2d" for sections.
     spacing : sequence of float, optional
-        Voxel size per axis; warns if the model has learned from others.
+        Voxel size per axis; warns if the model has learned from others. By default that of
+        the file or the model; give it for stacks that a 2D model takes.
     channel_axis : int, optional
         Axis of channels.
     tile_shape : sequence of int, optional
@@ -158,7 +173,7 @@ def predict_affinities(
     Cancelled
         If `progress` asked to stop.
     """
-    chosen = load_model(model) if isinstance(model, str | os.PathLike) else model
+    chosen: Any = model if hasattr(model, "predict") else load_model(model)
     name = "volume"
     if isinstance(volume, str | os.PathLike):
         name = f"volume '{volume}'"
@@ -167,9 +182,12 @@ def predict_affinities(
         if spacing is None:
             spacing = opened.grid(opened.channel_axis).spacing_in(chosen.unit)
         volume = opened.data
+        if channel_axis is None and all(axis.kind == "space" for axis in opened.axes):
+            # The file says that a short last axis is no colour.
+            volume, channel_axis = with_channel(volume), 0
     elif not hasattr(volume, "shape"):
         volume = np.asarray(volume)
-    return chosen.predict(
+    found: Affinities = chosen.predict(
         volume,
         spacing=spacing,
         channel_axis=channel_axis,
@@ -179,6 +197,7 @@ def predict_affinities(
         progress=progress,
         name=name,
     )
+    return found
 
 
 def _is_path(value: Any) -> bool:
@@ -186,9 +205,13 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
-def _opened(volume: TrainingVolume, unit: str) -> TrainingVolume:
-    """Open the files of a volume; voxel sizes that were given come first."""
+def _opened(volume: TrainingVolume, unit: str) -> tuple[TrainingVolume, bool]:
+    """Open the files of a volume; voxel sizes that were given come first.
+
+    Also says whether its size is that of a file.
+    """
     raw, labels = volume.raw, volume.labels
+    given_size = volume.spacing or volume.labels_spacing
     if _is_path(raw):
         data, size = _array(raw, unit, labels=False)
         name = volume.name or f"'{raw}'"
@@ -197,7 +220,7 @@ def _opened(volume: TrainingVolume, unit: str) -> TrainingVolume:
         data, size = _array(labels, unit, labels=True)
         given = volume.spacing if volume.spacing and not _is_path(raw) else None
         volume = replace(volume, labels=data, labels_spacing=volume.labels_spacing or given or size)
-    return volume
+    return volume, not given_size and bool(volume.spacing or volume.labels_spacing)
 
 
 def _array(value: Any, unit: str, *, labels: bool) -> tuple[Any, tuple[float, ...] | None]:

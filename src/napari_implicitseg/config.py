@@ -196,6 +196,7 @@ _TRAIN_RANGES = {
     "positive_weight": (0.0, 1.0, True),
     "start_weight": (0.0, 1e6, True),
     "border_share": (0.0, 1.0, True),
+    "noise": (0.0, 10.0, True),
     "held_out": (0.0, 0.9, True),
 }
 
@@ -251,6 +252,9 @@ class TrainConfig:
         Share of patches about borders of objects, 0 to 1; the others lie anywhere.
     augment : bool
         Vary patches by what suits the voxel size.
+    noise : float
+        Largest noise that is added to patches then, in standard deviations of their values;
+        more makes a network fit for noisier images than it learned from.
     held_out : float
         Share of each volume, at its end, that is not learned from but validated on.
     validate_every, checkpoint_every : int
@@ -292,6 +296,7 @@ class TrainConfig:
     average: float = 0.998
     border_share: float = 0.5
     augment: bool = True
+    noise: float = 0.6
     held_out: float = 0.25
     validate_every: int = 500
     checkpoint_every: int = 250
@@ -312,6 +317,9 @@ class TrainConfig:
             _check_choice("ndim", self.ndim, (2, 3))
         for name in ("descriptors", "augment", "compile"):
             _check_flag(name, getattr(self, name))
+        for name in ("unit", "data", "licence", "attribution"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name} is {getattr(self, name)!r}; give text.")
         for name, least in _TRAIN_LEAST.items():
             _check_whole(name, getattr(self, name), least, optional=name == "start_steps")
         for name, (low, high, closed) in _TRAIN_RANGES.items():

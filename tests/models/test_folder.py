@@ -105,6 +105,20 @@ def test_a_missing_model_is_told_with_the_names_of_those_that_are_shipped(tmp_pa
         load_model(tmp_path / "empty")
 
 
+@pytest.mark.parametrize("name", ["", "model.json"])
+def test_a_training_that_was_interrupted_before_a_model_was_written_is_told(tmp_path, name):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "checkpoint.safetensors").write_bytes(b"half")
+    with pytest.raises(FileError, match="its training has not finished.*`train --resume`"):
+        load_model(tmp_path / name)
+
+
+def test_a_finished_model_is_read_though_it_has_a_checkpoint(folder):
+    (folder / "training").mkdir()
+    (folder / "training" / "checkpoint.safetensors").write_bytes(b"half")
+    assert load_model(folder).name == "small"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -119,7 +119,7 @@ def test_channels_are_counted() -> None:
     [
         ((RAW[1:], LABELS), r"shape \(19, 24, 28\) but its labels \(20, 24, 28\)"),
         ((RAW, LABELS * 0), "labels of the training volume are all 0: no voxel is labelled"),
-        ((RAW, LABELS > 3), "dtype bool; ids are integers.* kind='membranes'"),
+        ((RAW, LABELS > 3), "dtype bool; ids are integers.* labels='membranes'"),
         ((RAW, LABELS * 1.0), "dtype float64; ids are integers"),
         ((RAW, LABELS.astype(int) - 5), r"hold -4, at \(0, 0, 0\)"),
         ((RAW, np.where(LABELS == 4, LABELS, 0)), "only one label .* zero='background'"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from safetensors.numpy import load_file
 
@@ -243,6 +244,84 @@ def test_a_missing_compiler_is_told(cells, tmp_path, monkeypatch):
     config = dataclasses.replace(SMALL, compile=True)
     with pytest.raises(InputError, match=r"no C\+\+ compiler.*Train without compiling"):
         train_affinities(cells, config=config, out=tmp_path / "m")
+
+
+def test_a_training_starts_from_a_model(cells, tmp_path):
+    first = train_affinities(cells, config=SMALL, out=tmp_path / "first")
+    config = dataclasses.replace(SMALL, steps=1, learning_rate=1e-9, average=0.0, width=9)
+    for start in (first, tmp_path / "first"):
+        out = tmp_path / f"then-{isinstance(start, Path)}"
+        then = train_affinities(cells, config=config, out=out, start=start)
+        assert then.network.config == first.network.config
+        assert then.training["started_from"] == "first"
+        for name, tensor in first.network.state_dict().items():
+            if tensor.is_floating_point() and "running" not in name:
+                torch.testing.assert_close(then.network.state_dict()[name], tensor)
+    other = train_affinities(cells, config=dataclasses.replace(SMALL, steps=1), out=tmp_path / "o")
+    with pytest.raises(FileError, match="had start = "):
+        train_affinities(cells, config=config, out=out, resume=True, start=other)
+
+
+@pytest.mark.parametrize(
+    ("start", "options", "message"),
+    [
+        (5, {}, "The model to start from is int"),
+        ("none", {}, "not there"),
+        ("first", {"descriptors": True}, "has not learned descriptors"),
+    ],
+)
+def test_models_that_no_training_can_start_from_are_refused(
+    cells, tmp_path, monkeypatch, start, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    train_affinities(cells, config=dataclasses.replace(SMALL, steps=1), out="first")
+    config = dataclasses.replace(SMALL, **options)
+    with pytest.raises((InputError, FileError), match=message):
+        train_affinities(cells, config=config, out=tmp_path / "then", start=start)
+
+
+def test_image_and_labels_that_were_swapped_are_warned_about(cells, tmp_path):
+    raw, labels = cells
+    with pytest.warns(UserWarning, match="are they swapped"):
+        train_affinities(
+            (labels, raw), config=dataclasses.replace(SMALL, steps=1), out=tmp_path / "m"
+        )
+
+
+def test_membranes_are_learned_in_sections_unless_asked_otherwise(tmp_path):
+    raw, _ = _cells(64)
+    mask = np.stack([(raw > 120).astype(np.uint8) * 255] * 12)
+    config = dataclasses.replace(
+        SMALL, ndim=None, patch_shape=None, steps=1, labels="membranes", depth=1
+    )
+    model = train_affinities((np.stack([raw] * 12), mask), config=config, out=tmp_path / "m")
+    assert model.ndim == 2
+
+
+def test_the_model_says_what_was_held_out_and_not_where_files_lie(cells, tmp_path):
+    raw, labels = cells
+    for name, values in (("raw", raw), ("labels", labels.astype(np.uint16))):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+    model = train_affinities(
+        (tmp_path / "raw.tif", tmp_path / "labels.tif"),
+        config=dataclasses.replace(SMALL, steps=1),
+        out=tmp_path / "m",
+    )
+    assert model.training["held_out"] == ["the held-out part of 'raw.tif' (y from 72)"]
+    assert model.training["volumes"][0]["name"] == "'raw.tif'"
+    assert (model.unit, model.spacing) == ("", (1.0, 1.0))
+    with pytest.raises(InputError, match="how large a voxel is"):
+        train_affinities(
+            (tmp_path / "raw.tif", tmp_path / "labels.tif"),
+            config=dataclasses.replace(SMALL, unit="nm"),
+            out=tmp_path / "n",
+        )
+
+
+def test_units_are_known_by_their_short_names(cells, tmp_path):
+    volume = TrainingVolume(raw=cells[0], labels=cells[1], spacing=(4, 4))
+    config = dataclasses.replace(SMALL, steps=1, unit="nm")
+    assert train_affinities(volume, config=config, out=tmp_path / "m").unit == "nanometer"
 
 
 def test_a_damaged_checkpoint_is_told(cells, tmp_path):

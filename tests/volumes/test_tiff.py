@@ -191,6 +191,12 @@ def test_several_time_points_need_a_choice(tmp_path: Path) -> None:
         read_image(tmp_path / "a.ome.tif", time=7)
 
 
+def test_a_level_of_a_file_with_one_is_told(tmp_path):
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros((8, 9), np.uint8))
+    with pytest.raises(InputError, match="level is 1 but .* has 1 level only: choose 0"):
+        read_image(tmp_path / "s.tif", level=1)
+
+
 def test_a_level_of_a_pyramid_is_read_with_its_scale(tmp_path: Path) -> None:
     data = RNG.integers(0, 255, (64, 96)).astype(np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.ome.tif") as writer:

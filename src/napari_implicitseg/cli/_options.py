@@ -49,6 +49,7 @@ __all__ = [
     "SymmetryOption",
     "TeacherOption",
     "Time",
+    "TimePoint",
     "Unit",
     "Upsampler",
     "UpsamplerOption",
@@ -267,6 +268,10 @@ Time = Annotated[
         "y and x, and an object of a 2D time series one shape in space and time. "
         "[default: the one]",
     ),
+]
+TimePoint = Annotated[
+    int | None,
+    typer.Option("--time", min=0, help="Time point to take, from 0; needed if there are several."),
 ]
 PerSlice = Annotated[
     bool, typer.Option("--per-slice", help="Take each z slice, or frame, by itself, in 2D.")

@@ -23,6 +23,10 @@ __all__ = ["one_line_errors", "parse_counts", "parse_ids", "parse_numbers", "pro
 
 _PATIENCE = 0.5
 """Seconds of work before a progress bar appears."""
+_FIRST_LINE, _BETWEEN_LINES = 30.0, 60.0
+"""Seconds before the first line of progress without a terminal, and between lines."""
+_NARROW = 100
+"""Columns of a terminal up to which the bar is short."""
 
 
 def warn(message: str) -> None:
@@ -89,13 +93,22 @@ def parse_ids(text: str) -> tuple[tuple[int, int], ...]:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Progress | None]:
-    """Yield a progress callback that draws a bar on stderr, or None without a terminal.
+def progress_bar(command: str = "napari-implicitseg") -> Iterator[Progress | None]:
+    """Yield a progress callback that draws a bar on stderr, or prints lines if that is no terminal.
 
-    The bar appears only when the work takes longer than half a second.
+    The bar appears only when the work takes longer than half a second, the first line
+    after half a minute.
+
+    Parameters
+    ----------
+    command : str
+        What the lines begin with.
     """
-    if sys.stderr is None or not sys.stderr.isatty():
+    if sys.stderr is None:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(command)
         return
     bar = _LateBar()
     try:
@@ -104,31 +117,95 @@ def progress_bar() -> Iterator[Progress | None]:
         bar.stop()
 
 
+class _Lines:
+    """Progress as a line now and then, for logs of jobs that run without a terminal."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._due = time.monotonic() + _FIRST_LINE
+        self._left = _TimeLeft()
+
+    def __call__(self, fraction: float, message: str, /) -> None:
+        """Print a line if it is time for one."""
+        text, left = self._left(fraction, message)
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _BETWEEN_LINES
+        parts = ", ".join(part for part in (" ".join(text.split()), left) if part)
+        share = f"{100 * min(max(fraction, 0.0), 1.0):.0f} %"
+        print(f"{self._command}: {share}: {parts}", file=sys.stderr, flush=True)
+
+
+class _TimeLeft:
+    """Says how long the work will take, unless the message does."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, float] | None = None
+
+    def __call__(self, fraction: float, message: str) -> tuple[str, str]:
+        """Return the message without the time that is left, and that time."""
+        if message.endswith(" left"):
+            text, _, left = message.rpartition(", ")
+            return text, left
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, fraction  # Work that is resumed does not begin at 0.
+        begin, start = self._first
+        if fraction <= start or now - begin < _PATIENCE:
+            return message, ""
+        return message, f"{_duration((now - begin) * (1 - fraction) / (fraction - start))} left"
+
+
+def _duration(seconds: float) -> str:
+    """Time for people."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 class _LateBar:
     """A progress bar that does not flash up for short work."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
+        self._left = _TimeLeft()
         self._bar: Bar | None = None
         self._task: TaskID | None = None
 
     def __call__(self, fraction: float, message: str, /) -> None:
         """Show a fraction of the work, 0 to 1, and what is being done."""
+        text, left = self._left(fraction, message)
         if self._bar is None:
             if time.monotonic() - self._start < _PATIENCE:
                 return
             self._open()
         assert self._bar is not None
         assert self._task is not None
-        self._bar.update(self._task, completed=fraction, description=message)
+        self._bar.update(self._task, completed=fraction, description=text, left=left)
 
     def _open(self) -> None:
-        """Draw the empty bar."""
+        """Draw the empty bar; what is being done has the room that is left."""
         from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        self._bar = Bar(console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=1.0)
+        console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            BarColumn(bar_width=30 if console.width > _NARROW else 10),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+        self._task = self._bar.add_task("", total=1.0, left="")
         self._bar.start()
 
     def stop(self) -> None:

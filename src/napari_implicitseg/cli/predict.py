@@ -47,6 +47,15 @@ def predict(
     spacing: options.Spacing = None,
     unit: options.Unit = None,
     level: options.Level = 0,
+    time: options.TimePoint = None,
+    channel: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Channel to take, from 0, if the model takes one; needed if there are several "
+            "that differ, such as colours.",
+        ),
+    ] = None,
     tile: Annotated[
         Any,
         typer.Option(
@@ -71,11 +80,11 @@ def predict(
     Examples:
       napari-implicitseg predict em.tif --model fibsem-isotropic --output affinities.zarr
       napari-implicitseg predict em.zarr --model model --output affinities.h5 --tile 64,128,128
+      napari-implicitseg predict movie.ome.tif --model model -o third.zarr --time 2 --channel 0
     """  # noqa: D301 - \b keeps the examples' lines
     with one_line_errors():
-        from napari_implicitseg.cli._inputs import corrected_grid
+        from napari_implicitseg.cli._volumes import volume_for
         from napari_implicitseg.models.folder import load_model
-        from napari_implicitseg.volumes import read_image
         from napari_implicitseg.volumes.affinity_files import (
             check_affinity_output,
             write_affinities,
@@ -83,12 +92,12 @@ def predict(
 
         check_affinity_output(output, overwrite=overwrite, source=image)
         network = load_model(model)
-        volume = read_image(image, level=level)
-        grid = volume.grid(volume.channel_axis)
-        grid = corrected_grid(grid, spacing, unit, dropped=volume.dropped)
+        volume, grid = volume_for(
+            network, image, level=level, time=time, channel=channel, spacing=spacing, unit=unit
+        )
         from napari_implicitseg.api import predict_affinities
 
-        with warnings.catch_warnings(record=True) as caught, progress_bar() as progress:
+        with warnings.catch_warnings(record=True) as caught, progress_bar("predict") as progress:
             warnings.simplefilter("always", UserWarning)
             affinities = predict_affinities(
                 volume.data,

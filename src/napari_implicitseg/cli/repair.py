@@ -143,7 +143,7 @@ def _project(
     """Repair, with a progress bar."""
     from napari_implicitseg.api import project_labels
 
-    with progress_bar() as progress:
+    with progress_bar("repair") as progress:
         return project_labels(
             values,
             shape=shape,

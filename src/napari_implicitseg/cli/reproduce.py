@@ -86,7 +86,7 @@ def reproduce(
         _check_output(output)
         for text in options.unused(context, ["steps"], name is Name.MALIS, Name.MALIS):
             warn(text)
-        with progress_bar() as progress:
+        with progress_bar("reproduce") as progress:
             report = _measured(name, limit, steps, seed, progress, backbone, weights)
         paths = report.write(output)
         if json_report:

@@ -352,7 +352,7 @@ def _fit(
     """Fit, with a progress bar."""
     from napari_implicitseg.api import embed_image, fit_scribbles
 
-    with progress_bar() as progress:
+    with progress_bar("scribble") as progress:
         embedding = data.embedding
         if job.backbone is not None:
             embedding = embed_image(

@@ -72,7 +72,10 @@ def train(
         ZeroMeaning,
         typer.Option(help="What label 0 says: nothing yet, or that there is no object."),
     ] = _DEFAULTS.zero,
-    network: Annotated[NetworkKind, typer.Option(help="Architecture.")] = _DEFAULTS.network,
+    network: Annotated[
+        NetworkKind,
+        typer.Option(help="unet, or cnn: six layers, for sections and images only (2D)."),
+    ] = _DEFAULTS.network,
     ndim: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +86,11 @@ def train(
         LossKind, typer.Option(help="What is trained after a start by cross-entropy.")
     ] = _DEFAULTS.loss,
     neighbourhood: Annotated[
-        str, typer.Option(help="Edges: direct, or direct+long-range.")
+        str,
+        typer.Option(
+            help="Edges: direct, or direct+long-range: edges to farther voxels, too, which make "
+            "the training steadier and which a mutex watershed needs; slower."
+        ),
     ] = "direct",
     steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = _DEFAULTS.steps,
     patch: Annotated[
@@ -94,9 +101,21 @@ def train(
             help="Voxels of a training patch. [default: what suits the network]",
         ),
     ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Levels of the U-Net.")] = _DEFAULTS.depth,
+    depth: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Levels of the U-Net, most often 3 to 5: each more about doubles how far it sees; "
+            "predicting takes longer.",
+        ),
+    ] = _DEFAULTS.depth,
     width: Annotated[
-        int, typer.Option(min=1, help="Its features at full resolution.")
+        int,
+        typer.Option(
+            min=1,
+            help="Its features at full resolution, most often 8 to 32: twice as many are often "
+            "better and take more than twice the time; if memory is short, take fewer.",
+        ),
     ] = _DEFAULTS.width,
     spacing: options.Spacing = None,
     unit: options.Unit = None,
@@ -105,6 +124,14 @@ def train(
         typer.Option(
             metavar="FILE",
             help="YAML or JSON with any options of TrainConfig; those given here come first.",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Go on from a model, a folder or fibsem-isotropic or sstem-2d: its network, edges "
+            "and weights are taken over.",
         ),
     ] = None,
     resume: Annotated[
@@ -145,15 +172,18 @@ def train(
         chosen = _config(context, config, given)
         pairs = [(image, labels), *map(_pair, also or ())]
         from napari_implicitseg.api import train_affinities
+        from napari_implicitseg.cli._volumes import no_time_series
 
         volumes = [_volume(pair, spacing) for pair in pairs]
-        if spacing is not None or unit is not None:
-            chosen = dataclasses.replace(chosen, unit=_unit(image, unit))
-        with _stoppable() as stop, progress_bar() as bar:
+        files = no_time_series([path for pair in pairs for path in pair])
+        with files, _stoppable() as stop, progress_bar("train") as bar:
+            if spacing is not None or unit is not None:
+                chosen = dataclasses.replace(chosen, unit=_unit(image, unit))
             model = train_affinities(
                 volumes,
                 config=chosen,
                 out=output,
+                start=start,
                 resume=resume,
                 device=device,
                 progress=_Stopper(stop, bar),
@@ -163,6 +193,12 @@ def train(
             print(json.dumps(report))
         else:
             print(_line(output, dict(model.metrics)))
+            if model.metrics.get("voi_merge") and not model.metrics["voi_split"]:
+                warn(
+                    "the network tells no objects apart yet: at its best threshold all that is "
+                    "held out is one. Train for more steps, and check that image and labels "
+                    "belong together."
+                )
 
 
 def _line(output: Path, figures: dict[str, Any]) -> str:
@@ -196,10 +232,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     """Read options from YAML or JSON."""
     import yaml
 
+    from napari_implicitseg.atomic import explain
+
     try:
         text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except FileNotFoundError as error:
+        raise FileError(
+            f"Cannot read the options: the file '{path}' does not exist. Check the path."
+        ) from error
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         raise FileError(f"Cannot read the options in '{path}': {text}.") from error
     if not isinstance(values, dict):

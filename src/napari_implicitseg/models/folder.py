@@ -39,6 +39,8 @@ __all__ = ["check_storable", "load_model", "save_model", "shipped_models"]
 
 _DOCUMENT = "model.json"
 _WEIGHTS = "weights.safetensors"
+# Where a training keeps its state in the folder of its model; `training` is above this module.
+_CHECKPOINT = Path("training", "checkpoint.safetensors")
 _SHIPPED = Path(__file__).with_name("shipped")
 
 
@@ -161,6 +163,11 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     if folder.name == _DOCUMENT:
         folder = folder.parent
     if not (folder / _DOCUMENT).is_file():
+        if (folder / _CHECKPOINT).is_file():
+            raise FileError(
+                f"The model '{path}' is not there yet: its training has not finished. Go on with "
+                "it by `train --resume` (in Python train_affinities with resume=True)."
+            )
         names = ", ".join(map(repr, shipped_models())) or "none"
         what = "a folder without model.json" if folder.is_dir() else "not there"
         raise FileError(

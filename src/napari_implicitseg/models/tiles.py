@@ -273,7 +273,8 @@ class _Runner:
             )
         warnings.warn(
             f"A tile of {_times(tile)} voxels does not fit into memory; going on with "
-            f"{_times(half)}. It takes longer: give a smaller tile_shape, or free some memory.",
+            f"{_times(half)}. It takes longer: give a smaller tile_shape (--tile), or free some "
+            "memory.",
             stacklevel=4,
         )
         return half

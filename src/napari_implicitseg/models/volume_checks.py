@@ -20,12 +20,16 @@ __all__ = [
     "checked_sides",
     "checked_volume",
     "chunk_shape",
+    "colours_last",
     "in_stack",
     "with_channel",
 ]
 
 _MOST_OFF = 1.5
 """How many times larger or smaller voxels may be than those a model has learned from."""
+_COLOURS = (3, 4)
+_MUCH_LONGER = 8
+"""How many times as long as the axis of colours the sides of an image are."""
 
 
 class _Model(Protocol):
@@ -68,7 +72,8 @@ def checked_volume(
     volume : array-like, shape (*S) or with one channel axis
     model : AffinityModel or ForeignModel
     spacing : sequence of float or None
-        Of the volume; that of the model if None. Warns where they differ by half.
+        Of the volume; that of the model if None, and then of sections that of their pixels.
+        Warns where they differ by half.
     channel_axis : int or None
         Axis that holds channels; the first if there is one axis too many.
     name : str
@@ -103,22 +108,86 @@ def _channels_first(volume: Any, model: _Model, channel_axis: int | None, name: 
             f"The {name} has dtype {volume.dtype}; a network needs real numbers. Convert it."
         )
     wanted = (2, 3) if ndim == 2 else (3,)
+    coloured = channel_axis is None and colours_last(volume.shape)
+    if coloured and not (channels > 1 and int(volume.shape[0]) == channels):
+        raise InputError(_about_colours(volume.shape, model, name))
     if axes in wanted and channel_axis is None and (channels == 1 or axes == ndim):
         raw = with_channel(volume)
     elif axes - 1 in wanted:
         raw = _moved(volume, 0 if channel_axis is None else channel_axis)
     else:
-        dims = "2D images or stacks" if ndim == 2 else "3D volumes"
-        raise InputError(
-            f"The {name} has {axes} axes, shape {tuple(volume.shape)}; the model '{model.name}' is "
-            f"for {dims}. Cut it, or choose another model."
-        )
+        raise InputError(_about_axes(volume.shape, model, channel_axis, name))
     if int(raw.shape[0]) != channels:
         raise InputError(
-            f"The {name} has {int(raw.shape[0])} channels; the model '{model.name}' was trained on "
-            f"{channels}. Choose the channels it knows, or another model."
+            f"The {name} has {_count(int(raw.shape[0]))}; the model '{model.name}' was trained on "
+            f"{channels}. Choose the channels it knows (--channel), or another model."
         )
     return raw
+
+
+def colours_last(shape: Sequence[int]) -> bool:
+    """Whether an array looks like a picture, or a stack of them, with colours as its last axis.
+
+    An axis of 3 or 4 after much longer ones is hardly one of space.
+    """
+    last = int(shape[-1]) if len(shape) in (3, 4) else 0
+    return last in _COLOURS and min(shape[-3:-1]) >= _MUCH_LONGER * last
+
+
+def _about_colours(shape: Sequence[int], model: _Model, name: str) -> str:
+    """Say that colours seem to come last."""
+    last = len(shape) - 1
+    if int(shape[-1]) == model.channels:
+        so = f"give channel_axis={last}"
+    elif model.channels == 1:
+        so = "take one of them, such as volume[..., 0] (--channel N)"
+    else:
+        so = f"give {model.channels} of them, with channel_axis={last}"
+    otherwise = (
+        "give volume[None] with channel_axis=0"
+        if len(shape) == 3
+        else "say by channel_axis which axis holds the channels"
+    )
+    return (
+        f"The {name} has shape {_plain(shape)}, which looks like {shape[-1]} colours along the "
+        f"last axis; the model '{model.name}' is for {_kind(model)} of {_count(model.channels)}. "
+        f"If they are colours, {so}; if not, {otherwise}."
+    )
+
+
+def _about_axes(shape: Sequence[int], model: _Model, channel_axis: int | None, name: str) -> str:
+    """Say that an array has more or fewer axes than a model takes."""
+    axes, ndim = len(shape), model.ndim
+    text = f"The {name} has {axes} axes, shape {_plain(shape)}"
+    space, advice = axes, ""
+    if channel_axis is not None:
+        space, channel_axis = axes - 1, channel_axis % max(axes, 1)
+        text += f", of which axis {channel_axis} holds channels"
+        if axes == ndim == 3:
+            advice = (
+                f"If axis {channel_axis} holds sections, save the file as grey sections, or leave "
+                "channel_axis out. Else: "
+            )
+    if space > ndim:
+        advice += "Give one volume at a time."
+    elif ndim == 3:
+        advice += "Give a stack of sections, or choose a model for 2D images such as sstem-2d."
+    else:
+        advice += "Give an image or a stack."
+    return f"{text}; the model '{model.name}' is for {_kind(model)}. {advice}"
+
+
+def _kind(model: _Model) -> str:
+    """Say what a model is for."""
+    return "2D images (y, x) or stacks of them" if model.ndim == 2 else "3D volumes (z, y, x)"
+
+
+def _plain(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(int(n) for n in shape)
+
+
+def _count(channels: int) -> str:
+    return f"{channels} channel{'' if channels == 1 else 's'}"
 
 
 def _voxel_size(
@@ -128,7 +197,8 @@ def _voxel_size(
     known = model.spacing
     lead = ndim - len(known)
     if spacing is None:
-        return (*(1.0,) * lead, *known)
+        # How far apart sections are nobody said; as much as pixels is no worse a guess than any.
+        return (*(max(known),) * lead, *known)
     try:
         given = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
     except (TypeError, ValueError):
@@ -141,12 +211,17 @@ def _voxel_size(
     ratios = [a / b for a, b in zip(given[lead:], known, strict=True)]
     if compare and (max(ratios) > _MOST_OFF or min(ratios) < 1 / _MOST_OFF):
         warnings.warn(
-            f"The {name} has voxels of {given} but the model '{model.name}' has learned from "
-            f"{tuple(known)} {model.unit}. Results may be poor: rescale the volume, or train "
+            f"The {name} has voxels of {_short(given)} but the model '{model.name}' has learned "
+            f"from {_short(known)} {model.unit}. Results may be poor: rescale the volume, or train "
             "the model on volumes like it.",
             stacklevel=5,
         )
     return given
+
+
+def _short(spacing: Sequence[float]) -> tuple[float, ...]:
+    """Voxel size without the digits that conversions of units leave behind."""
+    return tuple(float(f"{size:.6g}") for size in spacing)
 
 
 def check_finite(values: NDArray[Any], place: Sequence[int], name: str) -> None:
@@ -226,7 +301,9 @@ def _moved(volume: Any, axis: int) -> Any:
     """Channels first."""
     axes = len(volume.shape)
     if not -axes <= axis < axes:
-        raise InputError(f"channel_axis is {axis}, but the volume has {axes} axes.")
+        raise InputError(
+            f"channel_axis is {axis}, but the volume has {axes} axes: give 0 to {axes - 1}."
+        )
     axis %= axes
     if isinstance(volume, np.ndarray):
         return np.moveaxis(volume, axis, 0)
@@ -254,6 +331,6 @@ def checked_sides(tile: Any, ndim: int, axes: int) -> tuple[int, ...]:
     if len(sides) not in (ndim, axes) or min(sides) < 1:
         raise InputError(
             f"tile_shape is {tile!r}; needed are {ndim} whole numbers above 0, one for each axis "
-            "of the network."
+            "of the network (--tile)."
         )
     return sides

@@ -112,8 +112,9 @@ def check_folder(out: Path, *, resume: bool) -> None:
     try:
         begun, finished = (out / CHECKPOINT).exists(), (out / "model.json").exists()
         if (begun or finished) and not resume:
+            what = "a model" if finished else "a training that has not finished"
             raise OutputExistsError(
-                f"'{out}' already holds a model. Resume its training, or train into another folder."
+                f"'{out}' already holds {what}. Resume its training, or train into another folder."
             )
         if finished and not begun:
             raise OutputExistsError(

@@ -186,7 +186,8 @@ def _cut(
     train = volume.crop(tuple(window))
     window[axis] = slice(cut, length)
     held = volume.crop(tuple(window))
-    return train, replace(held, name=f"the held-out part of {_called(volume)}")
+    place = f"{'zyx'[axis - len(window)]} from {cut}"
+    return train, replace(held, name=f"the held-out part of {_called(volume)} ({place})")
 
 
 def _is_one(value: Any) -> bool:
@@ -242,7 +243,7 @@ def _checked(
         if volume.zero == "unlabelled":
             raise InputError(
                 f"zero of {volume.name} is 'unlabelled', but in membranes 0 is membrane. "
-                "Give instances, or leave zero out."
+                "Give instances, or leave zero (--zero) out."
             )
         if ndim is None:
             return replace(volume, zero="background")
@@ -324,8 +325,8 @@ def _check_ids(volume: TrainingVolume) -> None:
     if labels.dtype.kind not in "iu":
         raise InputError(
             f"The labels of {volume.name} have dtype {labels.dtype}; ids are integers. If they "
-            "say where membranes are, give kind='membranes'; otherwise convert them, for "
-            "instance by labels.astype('uint32')."
+            "say where membranes are, give labels='membranes' (--labels membranes); otherwise "
+            "convert them, for instance by labels.astype('uint32')."
         )
     if in_memory(labels):
         volume.read_labels(tuple(slice(0, n) for n in volume.shape))
@@ -358,7 +359,7 @@ def _differ(volume: TrainingVolume) -> bool:
 
 def _nothing_to_tell_apart(volumes: Sequence[TrainingVolume]) -> str:
     """Say what is missing where no volume has two labels."""
-    names = ", ".join(volume.name for volume in volumes)
+    names = "the labels of " + ", ".join(volume.name for volume in volumes)
     if any(volume.zero == "background" for volume in volumes):
         return (
             f"All voxels of {names} have one and the same label: there is nothing to tell apart. "
@@ -366,7 +367,9 @@ def _nothing_to_tell_apart(volumes: Sequence[TrainingVolume]) -> str:
         )
     return (
         f"There is only one label in {names}, and 0 is unlabelled: there is nothing to tell "
-        "apart. Label a second object, or say zero='background' if 0 is background."
+        "apart. If it is the inside of cells and 0 their membranes, say so: labels='membranes' "
+        "(--labels membranes). If it is one object and 0 is background, say zero='background' "
+        "(--zero background). Otherwise label a second object."
     )
 
 

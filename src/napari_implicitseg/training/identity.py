@@ -41,6 +41,7 @@ def identify(plan: Plan, config: TrainConfig, network: Network) -> dict[str, Any
         **{f"option {name}": _plain(value) for name, value in options.items()},
         "network": describe_network(network),
         "offsets": _plain(plan.offsets),
+        "start": "" if plan.start is None else _digest(plan.start.network),
         **{f"volume {i}": _volume(v) for i, v in enumerate(plan.taught, start=1)},
     }
 
@@ -70,6 +71,14 @@ def _volume(volume: TrainingVolume) -> dict[str, Any]:
         digest.update(np.ascontiguousarray(values).tobytes())
     about = {k: v for k, v in volume.describe().items() if k != "name"}
     return {**about, "voxels": digest.hexdigest()[:16]}
+
+
+def _digest(network: Network) -> str:
+    """Tell weights from others."""
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:

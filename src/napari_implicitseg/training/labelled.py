@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.training.arrays import Window
 
 __all__ = ["TrainingVolume"]
+
+# Of how many voxels side by side are equal.
+_LIKE_LABELS, _LIKE_AN_IMAGE = 0.9, 0.5
+_LOOKED_AT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,10 +105,23 @@ class TrainingVolume:
             )
         return found
 
+    def warn_if_swapped(self) -> None:
+        """Warn if image and labels look like each other's: neighbours differ in an image."""
+        middle = tuple(slice(n // 2, min(n, n // 2 + _LOOKED_AT)) for n in self.shape)
+        raw, labels = self.read_raw(middle), self.read_labels(middle)
+        alike = [float(np.mean(a[..., 1:] == a[..., :-1])) for a in (raw, labels) if a.size]
+        if len(alike) == 2 and alike[0] > _LIKE_LABELS and alike[1] < _LIKE_AN_IMAGE:
+            warnings.warn(
+                f"The labels of {self.name} look like an image, and its image like labels: are "
+                "they swapped? The image comes first.",
+                stacklevel=2,
+            )
+
     def describe(self) -> dict[str, Any]:
         """Say what it is, for the description of a model: nothing but text and numbers."""
         return {
-            "name": self.name,
+            # Where files lie is nobody else's business.
+            "name": re.sub(r"'[^']*[/\\\\]([^'/\\\\]+)'", r"'\1'", self.name),
             "shape": list(self.shape),
             "channels": self.channels,
             "spacing": list(self.voxel_size),

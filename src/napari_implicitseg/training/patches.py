@@ -84,9 +84,10 @@ def fitting_patch(
     least = tuple(min(v.shape[-ndim:][a] for v in volumes) for a in range(ndim))
     fitting = tuple(min(w, n) // s * s for w, n, s in zip(wanted, least, strides, strict=True))
     if 0 in fitting:
+        small = "patches" if all(n >= s for n, s in zip(least, strides, strict=True)) else "volumes"
         raise InputError(
-            f"The smallest volume has {least} voxels; patches are multiples of {strides} here. "
-            "Give larger volumes, or a network that pools less."
+            f"Patches of {wanted} voxels are wanted, and the smallest volume has {least}; patches "
+            f"are multiples of {strides} here. Give larger {small}, or a network that pools less."
         )
     if fitting != wanted:
         warnings.warn(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from napari_implicitseg.affinities.descriptors import descriptor_channels
 from napari_implicitseg.affinities.ops import checked_offsets, neighbourhood
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.predictors.cnn import CNNConfig
 from napari_implicitseg.predictors.unet import UNetConfig
 from napari_implicitseg.training.augment import Augmentation
@@ -44,6 +45,8 @@ class Plan:
     augmentation : Augmentation
     taught, held : tuple of TrainingVolume
         What is learned from, and what is validated on.
+    start : AffinityModel or None
+        Whose weights come first.
     """
 
     network: UNetConfig | CNNConfig
@@ -53,6 +56,7 @@ class Plan:
     augmentation: Augmentation
     taught: tuple[TrainingVolume, ...]
     held: tuple[TrainingVolume, ...]
+    start: AffinityModel | None = None
 
     @property
     def ndim(self) -> int:
@@ -60,26 +64,39 @@ class Plan:
         return int(self.network.ndim)
 
 
-def make_plan(volumes: Any, config: TrainConfig) -> Plan:
+def make_plan(volumes: Any, config: TrainConfig, start: AffinityModel | None = None) -> Plan:
     """Decide what a training does.
 
     Parameters
     ----------
     volumes : volumes, see `checked_volumes`
     config : TrainConfig
+    start : AffinityModel, optional
+        Whose network and edges are taken over.
 
     Raises
     ------
     InputError
-        If volumes and options do not go together.
+        If volumes, options and model do not go together.
     """
     listed = as_volumes(volumes)
-    ndim = config.ndim or _axes(listed, config)
-    checked = checked_volumes(listed, ndim=ndim, kind=config.labels, zero=config.zero)
+    channels = None
+    if start is not None:
+        _check_start(start, config)
+        channels = start.channels
+    ndim = start.ndim if start is not None else config.ndim or _axes(listed, config)
+    checked = checked_volumes(
+        listed, ndim=ndim, in_channels=channels, kind=config.labels, zero=config.zero
+    )
     spacing = _common_spacing(checked)[-ndim:]
-    offsets = _offsets(config, ndim, spacing)
-    network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
+    if start is None:
+        offsets = _offsets(config, ndim, spacing)
+        network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
+    else:
+        offsets, network = start.offsets, start.network.config
     taught, held = _parts(checked, config.held_out)
+    for volume in taught:
+        volume.warn_if_swapped()
     patch = config.patch_shape or _usual_patch(spacing, network, taught)
     if len(patch) != ndim:
         raise InputError(
@@ -92,10 +109,32 @@ def make_plan(volumes: Any, config: TrainConfig) -> Plan:
         offsets=offsets,
         spacing=spacing,
         patch_shape=patch,
-        augmentation=Augmentation.for_spacing(spacing) if config.augment else Augmentation.none(),
+        augmentation=_augmentation(spacing, config),
         taught=taught,
         held=held,
+        start=start,
     )
+
+
+def _check_start(start: AffinityModel, config: TrainConfig) -> None:
+    """Refuse models that cannot be trained on."""
+    if not isinstance(start, AffinityModel):
+        raise InputError(
+            f"The model to start from is {type(start).__name__}; give one that this package has "
+            "trained."
+        )
+    outputs = len(start.offsets) + descriptor_channels(start.ndim)
+    if config.descriptors and start.network.config.out_channels != outputs:
+        raise InputError(
+            f"The model {start.name!r} has not learned descriptors; leave them out here, too."
+        )
+
+
+def _augmentation(spacing: tuple[float, ...], config: TrainConfig) -> Augmentation:
+    """How patches are varied."""
+    if not config.augment:
+        return Augmentation.none()
+    return replace(Augmentation.for_spacing(spacing), noise_strength=config.noise)
 
 
 def _check_norm(
@@ -112,8 +151,8 @@ def _check_norm(
 
 def _axes(volumes: Sequence[TrainingVolume], config: TrainConfig) -> int:
     """Axes of the network for these volumes."""
-    if config.network == "cnn":
-        return 2
+    if config.network == "cnn" or any((v.kind or config.labels) == "membranes" for v in volumes):
+        return 2  # What membranes enclose is an object of its section.
     if config.patch_shape is not None:
         return len(config.patch_shape)
     flat = any(len(v.labels.shape) == 2 or is_anisotropic(v.voxel_size) for v in volumes)

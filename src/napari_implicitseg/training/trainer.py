@@ -58,6 +58,7 @@ def train(
     config: TrainConfig,
     out: Path,
     *,
+    start: AffinityModel | None = None,
     resume: bool,
     device: torch.device,
     progress: Progress | None,
@@ -70,6 +71,8 @@ def train(
     config : TrainConfig
     out : Path
         Folder of the model; its checkpoint lies in `training/`.
+    start : AffinityModel, optional
+        Whose weights come first.
     resume : bool
         Go on from the checkpoint in `out`, if there is one.
     device : torch.device
@@ -82,7 +85,7 @@ def train(
     Cancelled
         If `progress` asked to stop; the checkpoint holds all steps done.
     """
-    plan = make_plan(volumes, config)
+    plan = make_plan(volumes, config, start)
     check_folder(out, resume=resume)
     with _usual_torch():
         training = _Training(plan, config, out, device)
@@ -124,6 +127,8 @@ class _Training:
         network = build_network(
             {"architecture": plan.network.kind, **plan.network.to_json()}, seed=config.seed
         )
+        if plan.start is not None:
+            network.load_state_dict(plan.start.network.state_dict())
         self._precision = fast_precision(device) if config.precision == "auto" else config.precision
         self._format = training_format(plan.ndim, device, self._precision)
         self._network = network.to(device).to(memory_format=self._format)  # type: ignore[call-overload]
@@ -134,7 +139,7 @@ class _Training:
         self._forward = torch.compile(self._network) if config.compile else self._network
         self._objective = Objective(config, plan.offsets, plan.spacing)
         self._validation = Validation(plan.held, plan.ndim)
-        self._rule = Normalisation()
+        self._rule = Normalisation() if plan.start is None else plan.start.normalisation
         self._patch = plan.patch_shape
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
@@ -252,7 +257,9 @@ class _Training:
                 "licence": config.licence,
                 "attribution": config.attribution,
                 "volumes": [v.describe() for v in self._plan.taught],
+                "held_out": [v.describe()["name"] for v in self._plan.held],
                 "patch_shape": list(self._patch),
+                "started_from": "" if self._plan.start is None else self._plan.start.name,
                 "steps": int((figures or {}).get("step", self._step)),
                 "config": asdict(config),
             },

@@ -14,15 +14,14 @@ from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.volumes.files import check_output
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
 from napari_implicitseg.volumes.ome_zarr import open_node
+from napari_implicitseg.volumes.volume import Grid
 
 if TYPE_CHECKING:
     import os
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg.volumes.volume import Grid
-
-__all__ = ["check_affinity_output", "read_affinities", "write_affinities"]
+__all__ = ["check_affinity_output", "read_affinities", "read_grid", "write_affinities"]
 
 _ABOUT = "napari-implicitseg"
 _FORMAT = "napari-implicitseg/affinities/1"
@@ -30,6 +29,7 @@ _HDF5 = (".h5", ".hdf5", ".hdf")
 _KEY = "affinities"
 _CHUNK = {2: (512, 512), 3: (64, 64, 64)}
 _HALF = "float16"
+_NANOMETRE = "nanometer"
 
 
 def check_affinity_output(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
@@ -92,7 +92,7 @@ def write_affinities(
     about = {"format": _FORMAT, "offsets": [list(o) for o in affinities.offsets]}
     if target.suffix.lower() in _HDF5:
         with replace_file(target, overwrite=overwrite) as temporary:
-            _write_hdf5(temporary, affinities, about, dtype)
+            _write_hdf5(temporary, affinities, grid, about, dtype)
         return
     with replace_folder(target, overwrite=overwrite) as folder:
         _write_zarr(folder, target.stem, affinities, grid, about, dtype)
@@ -130,15 +130,22 @@ def _write_zarr(
         array[number] = data.astype(dtype)
 
 
-def _write_hdf5(path: Path, affinities: Affinities, about: dict[str, Any], dtype: str) -> None:
-    """Write a dataset with the voxel size as CREMI names it."""
+def _write_hdf5(
+    path: Path, affinities: Affinities, grid: Grid, about: dict[str, Any], dtype: str
+) -> None:
+    """Write a dataset with the voxel size as CREMI names it, in nanometres if it is a length."""
     import h5py
+
+    size = grid.spacing_in(_NANOMETRE)
+    factor = 1.0 if size is None else size[0] / grid.scale[0]
 
     with h5py.File(path, "w") as file:
         data = file.create_dataset(
             _KEY, data=affinities.data.astype(dtype), compression="gzip", shuffle=True, chunks=True
         )
-        data.attrs["resolution"] = affinities.spacing
+        data.attrs["resolution"] = size or grid.scale
+        data.attrs["offset"] = [t * factor for t in grid.translate]
+        data.attrs["unit"] = grid.unit if size is None else _NANOMETRE
         data.attrs[_ABOUT] = json.dumps(about)
 
 
@@ -151,6 +158,8 @@ def read_affinities(path: str | os.PathLike[str]) -> Affinities:
         If it is missing, damaged or holds no affinities.
     """
     source = Path(path)
+    if not source.exists():
+        raise FileError(f"'{source}' does not exist. Check the name and the folder.")
     read = _read_hdf5 if source.suffix.lower() in _HDF5 else _read_zarr
     data, about, spacing = read(source)
     try:
@@ -163,6 +172,36 @@ def read_affinities(path: str | os.PathLike[str]) -> Affinities:
             f"'{source}' holds no affinities of this package: {error}. Predict them anew, or give "
             "data and offsets to Affinities."
         ) from error
+
+
+def read_grid(path: str | os.PathLike[str]) -> Grid:
+    """Return axes, voxel size, position and units of what `write_affinities` wrote.
+
+    Raises
+    ------
+    FileError
+        If it is missing, damaged or holds no affinities.
+    """
+    from napari_implicitseg.volumes.files import read_image
+
+    source = Path(path)
+    if source.suffix.lower() not in _HDF5:
+        return read_image(source).grid(0)
+    import h5py
+
+    try:
+        with h5py.File(source, "r") as file:
+            attrs = dict(file[_KEY].attrs)
+        spacing = tuple(float(s) for s in attrs["resolution"])
+    except (OSError, KeyError, ValueError) as error:
+        raise unreadable(source, error, "affinities") from error
+    count = len(spacing)
+    return Grid(
+        axes=("z", "y", "x")[-count:],
+        scale=spacing,
+        translate=tuple(float(v) for v in attrs.get("offset", (0.0,) * count)),
+        units=(str(attrs.get("unit", "")),) * count,
+    )
 
 
 def _read_zarr(path: Path) -> tuple[NDArray[Any], dict[str, Any], tuple[float, ...]]:

@@ -149,9 +149,9 @@ def _find_array(
         )
     datasets = image["datasets"]
     if not 0 <= level < len(datasets):
-        raise InputError(
-            f"level is {level} but '{path}' has {len(datasets)}: choose 0 to {len(datasets) - 1}."
-        )
+        count = len(datasets)
+        choice = "1 level only: choose 0" if count == 1 else f"{count}: choose 0 to {count - 1}"
+        raise InputError(f"level is {level} but '{path}' has {choice}.")
     array = node[str(datasets[level]["path"])]
     if not isinstance(array, zarr.Array):
         raise FileError(f"'{path}': level {level} is a group, not an array. Write it again.")

@@ -113,10 +113,9 @@ def _read(
         raise FileError(f"'{path}' holds no image. Save it again, with at least one pixel.")
     series = file.series[0]
     if not 0 <= level < len(series.levels):
-        raise InputError(
-            f"level is {level} but '{path}' has {len(series.levels)}: "
-            f"choose 0 to {len(series.levels) - 1}."
-        )
+        count = len(series.levels)
+        choice = "1 level only: choose 0" if count == 1 else f"{count}: choose 0 to {count - 1}"
+        raise InputError(f"level is {level} but '{path}' has {choice}.")
     chosen = series.levels[level]
     page = chosen.keyframe
     _check_codec(page)
