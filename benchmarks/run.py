@@ -30,10 +30,22 @@ HEADINGS = {
     "evidence": "Evidence, everything at default",
     "malis": "MALIS",
     "predict": "Prediction tile by tile",
+    "regions": "Fragments and region graphs",
+    "evaluation": "Evaluation",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
 # one, and the graph cut takes little more than half its time.
-_ORDER = ("speed", "repair", "shapes", "quality", "evidence", "malis", "predict")
+_ORDER = (
+    "speed",
+    "repair",
+    "shapes",
+    "quality",
+    "evidence",
+    "malis",
+    "predict",
+    "regions",
+    "evaluation",
+)
 PACKAGES = (
     "napari-implicitseg",
     "numpy",
@@ -142,6 +154,15 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
         import predict
 
         return predict.report(*((1, predict.CASES[-1:]) if args.quick else ()))
+    if part == "regions":
+        import region_graph
+
+        small = region_graph.Plan(sides=((64, 3), (128, 3)))
+        return region_graph.report(small if args.quick else region_graph.Plan())
+    if part == "evaluation":
+        import evaluation
+
+        return evaluation.report(evaluation.Plan(side=128, rounds=3) if args.quick else None)
     import repair
 
     return repair.report(

@@ -6,9 +6,6 @@ add up to the table of the whole: volumes larger than memory are compared in blo
 
 from __future__ import annotations
 
-import itertools
-import math
-import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +15,10 @@ from napari_implicitseg._pair_counts import PairCounter, sorted_entries
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
-    from napari_implicitseg._types import Progress
+__all__ = ["Contingency", "check_kind", "check_shapes", "compared_voxels", "contingency"]
 
-__all__ = ["Contingency", "contingency", "contingency_blocks"]
-
-# Voxels read at one time by `contingency_blocks`, unless chunks are larger.
-_BLOCK = 1 << 22
 # Ids up to this are looked up in a table, even where there are few.
 _LOW_ID = 1 << 10
 
@@ -188,74 +179,50 @@ def contingency(labels: ArrayLike, truth: ArrayLike, *, ignore: int | None = 0) 
     ([7], [2, 1], 1)
     """
     arrays = [_checked(labels, "labels"), _checked(truth, "truth")]
-    _check_shapes(arrays[0].shape, arrays[1].shape)
+    check_shapes(arrays[0].shape, arrays[1].shape)
     counter = PairCounter(arrays[0].dtype, arrays[1].dtype, ignore)
     counter.add(*arrays)
     return Contingency.from_entries(*counter.entries(), ignored=counter.ignored)
 
 
-def contingency_blocks(
-    labels: Any,
-    truth: Any,
-    *,
-    ignore: int | None = 0,
-    block_shape: Sequence[int] | None = None,
-    progress: Progress | None = None,
-) -> Contingency:
-    """Count shared voxels of volumes that do not fit into memory, block by block.
-
-    Parameters
-    ----------
-    labels, truth : array of int or bool, shape S
-        Anything with `shape`, `dtype` and indexing by slices: zarr, dask, HDF5.
-    ignore : int, optional
-        As in `contingency`.
-    block_shape : sequence of int, optional
-        Voxels per axis read at one time; by default several chunks of the arrays.
-    progress : Progress, optional
-        Hears of each block, and may cancel.
-
-    Returns
-    -------
-    Contingency
-        That of the whole volumes.
+def compared_voxels(table: Contingency) -> int:
+    """Return how many voxels were compared.
 
     Raises
     ------
     InputError
-        If the arrays differ in shape or hold no integers, or the blocks do not fit them.
+        If there is none, which leaves all scores undefined.
     """
-    for array, name in ((labels, "labels"), (truth, "truth")):
-        if not (hasattr(array, "shape") and hasattr(array, "dtype")):
-            raise InputError(f"The {name} are of type {type(array).__name__}; give an array.")
-        _check_kind(np.dtype(array.dtype), name)
-    _check_shapes(tuple(labels.shape), tuple(truth.shape))
-    step = _block_shape((labels, truth), block_shape)
-    counter = PairCounter(np.dtype(labels.dtype), np.dtype(truth.dtype), ignore)
-    boxes = list(_boxes(tuple(labels.shape), step))
-    for i, box in enumerate(boxes):
-        if progress is not None:
-            progress(i / len(boxes), f"Comparing block {i + 1} of {len(boxes)}")
-        counter.add(np.asarray(labels[box]), np.asarray(truth[box]))
-    return Contingency.from_entries(*counter.entries(), ignored=counter.ignored)
-
-
-def _checked(values: ArrayLike, name: str) -> NDArray[Any]:
-    if isinstance(values, np.ma.MaskedArray):
-        raise InputError(f"The {name} are a masked array; fill it, for instance by .filled(0).")
-    array = np.asarray(values)
-    _check_kind(array.dtype, name)
-    return array
-
-
-def _check_kind(kind: np.dtype[Any], name: str) -> None:
-    if kind.kind not in "iub":
+    if not table.total:
         raise InputError(
-            f"The {name} are of type {kind}; give integers, for instance by .astype('uint32')."
+            "There is no voxel to compare"
+            + (
+                f": all {table.ignored} are left out, as the truth has no other label than the "
+                "one ignored. Give a truth with labels, or ignore=None."
+                if table.ignored
+                else "; give arrays that are not empty."
+            )
+        )
+    return table.total
+
+
+def check_kind(array: Any, name: str) -> None:
+    """Refuse arrays that hold no integers, or mask some of them."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"The {name} are a masked array; fill it, for instance by .filled(0).")
+    try:
+        integers = np.dtype(array.dtype).kind in "iub"
+    except TypeError:  # Types of other libraries are none of NumPy's.
+        integers = False
+    if not integers:
+        raise InputError(
+            f"The {name} are of type {array.dtype}; give integers of NumPy, for instance "
+            "by .astype('uint32')."
         )
 
 
-def _check_shapes(labels: tuple[int, ...], truth: tuple[int, ...]) -> None:
+def check_shapes(labels: tuple[int, ...], truth: tuple[int, ...]) -> None:
+    """Refuse arrays of different shapes."""
     if labels != truth:
         raise InputError(
             f"The labels have shape {labels} but the truth has {truth}; compare volumes of the "
@@ -263,33 +230,11 @@ def _check_shapes(labels: tuple[int, ...], truth: tuple[int, ...]) -> None:
         )
 
 
-def _block_shape(arrays: Sequence[Any], asked: Sequence[int] | None) -> tuple[int, ...]:
-    """Voxels per axis to read at one time: whole chunks, as many as fit."""
-    shape = tuple(arrays[0].shape)
-    if asked is not None:
-        step = tuple(operator.index(n) for n in asked)
-        if len(step) != len(shape) or min(step, default=1) < 1:
-            raise InputError(
-                f"block_shape is {tuple(asked)}; give {len(shape)} positive numbers of voxels for "
-                f"volumes of shape {shape}."
-            )
-        return step
-    sides = [1] * len(shape)
-    for array in arrays:
-        # Those of dask list every chunk.
-        chunks = [max(c) if isinstance(c, tuple) else c for c in getattr(array, "chunks", ()) or ()]
-        sides = [max(s, c) for s, c in zip(sides, chunks or sides, strict=True)]
-    for axis in reversed(range(len(shape))):
-        while sides[axis] < shape[axis] and 2 * math.prod(sides) <= _BLOCK:
-            sides[axis] *= 2
-    return tuple(sides)
-
-
-def _boxes(shape: tuple[int, ...], step: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Cut a volume into blocks."""
-    starts = itertools.product(*(range(0, n, s) for n, s in zip(shape, step, strict=True)))
-    for corner in starts:
-        yield tuple(slice(a, min(a + s, n)) for a, s, n in zip(corner, step, shape, strict=True))
+def _checked(values: ArrayLike, name: str) -> NDArray[Any]:
+    """Return integers as an array."""
+    array = np.asanyarray(values)
+    check_kind(array, name)
+    return np.asarray(array)
 
 
 def _narrowed(ids: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.config import COUPLINGS, EVIDENCE, FitConfig, TrainConfig, checked_seed
+from napari_implicitseg.call_checks import (
+    as_array,
+    check_choice,
+    checked_config,
+    checked_embedding,
+    checked_spacing,
+    image_array,
+    named_source,
+)
+from napari_implicitseg.config import COUPLINGS, FitConfig, TrainConfig, checked_seed
 from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
 from napari_implicitseg.features import Reader, find_channel_axis
@@ -31,6 +40,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.affinities.malis import MalisCounts, malis_loss, malis_pair_counts
     from napari_implicitseg.affinities.ops import Affinities, labels_to_affinities
     from napari_implicitseg.affinity_jobs import predict_affinities, train_affinities
+    from napari_implicitseg.evaluation import Evaluation, evaluate
+    from napari_implicitseg.hierarchy.building import build_hierarchy
+    from napari_implicitseg.hierarchy.segmentation import segment_affinities
+    from napari_implicitseg.hierarchy.tree import Hierarchy
     from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.models.folder import load_model
     from napari_implicitseg.results import Preview
@@ -41,16 +54,20 @@ __all__ = [
     "AffinityModel",
     "Cancelled",
     "Certificate",
+    "Evaluation",
     "FitConfig",
     "FitReport",
     "FitResult",
+    "Hierarchy",
     "ImplicitSegError",
     "MalisCounts",
     "TrainConfig",
     "TrainingVolume",
     "UnsatisfiedStroke",
+    "build_hierarchy",
     "certify",
     "embed_image",
+    "evaluate",
     "fit_scribbles",
     "labels_to_affinities",
     "load_model",
@@ -58,6 +75,7 @@ __all__ = [
     "malis_pair_counts",
     "predict_affinities",
     "project_labels",
+    "segment_affinities",
     "train_affinities",
 ]
 
@@ -65,20 +83,23 @@ __all__ = [
 _LAZY = {
     "Affinities": "affinities.ops",
     "AffinityModel": "models.affinity",
+    "Evaluation": "evaluation",
+    "Hierarchy": "hierarchy.tree",
     "MalisCounts": "affinities.malis",
     "TrainingVolume": "training.examples",
+    "build_hierarchy": "hierarchy.building",
+    "evaluate": "evaluation",
     "labels_to_affinities": "affinities.ops",
     "load_model": "models.folder",
     "malis_loss": "affinities.malis",
     "malis_pair_counts": "affinities.malis",
     "predict_affinities": "affinity_jobs",
+    "segment_affinities": "hierarchy.segmentation",
     "train_affinities": "affinity_jobs",
 }
 
 _SHAPES = ("convex", "connected", "star", "symmetric", "free")
 _EVIDENCE_ALONE = "none"
-_SMALLEST = 1e-15
-_MOST_ANISOTROPY = 200
 
 
 def __getattr__(name: str) -> object:
@@ -194,10 +215,10 @@ def fit_scribbles(
     >>> result.certificates[2].holds
     True
     """
-    _check_choice("shape", shape, (*_SHAPES, _EVIDENCE_ALONE))
-    _check_choice("coupling", coupling, COUPLINGS)
-    config = _checked_config(config)
-    image, scribbles = _image_array(image), _as_array(scribbles)
+    check_choice("shape", shape, (*_SHAPES, _EVIDENCE_ALONE))
+    check_choice("coupling", coupling, COUPLINGS)
+    config = checked_config(config)
+    image, scribbles = image_array(image), as_array(scribbles)
     if isinstance(scribbles, np.ma.MaskedArray):
         scribbles = scribbles.filled(0)
     ndim = len(scribbles.shape)
@@ -205,17 +226,17 @@ def fit_scribbles(
         raise InputError(f"The scribbles have {ndim} axes; this fit takes 2D or 3D images.")
     axis = find_channel_axis(tuple(image.shape), tuple(scribbles.shape), channel_axis)
     reader = Reader(image, axis)
-    source, layer = _source(evidence, reader.shape)
+    source, layer = named_source(evidence, reader.shape)
     if source == "given":
         reader = Reader.of_probability(layer)
     if embedding is not None:
-        reader.embedding = Reader.of_embedding(_embedding(embedding, reader.shape))
+        reader.embedding = Reader.of_embedding(checked_embedding(embedding, reader.shape))
     options = FitOptions(
         shape=shape,
         source=source,
         layer=layer if source == "labels" else None,
         coupling=coupling,
-        spacing=_checked_spacing(spacing, ndim),
+        spacing=checked_spacing(spacing, ndim),
         config=config,
         seed=checked_seed(seed),
         device=find_device(device),
@@ -297,97 +318,17 @@ def project_labels(
     >>> result.certificates[7].holds, bool(result.labels[30, 22] == 7)
     (True, True)
     """
-    _check_choice("shape", shape, _SHAPES)
-    config = _checked_config(config)
-    values = checked_labels(_as_array(labels))
+    check_choice("shape", shape, _SHAPES)
+    config = checked_config(config)
+    values = checked_labels(as_array(labels))
     options = FitOptions(
         shape=shape,
         source="given",
         coupling="sequential",
-        spacing=_checked_spacing(spacing, values.ndim),
+        spacing=checked_spacing(spacing, values.ndim),
         config=config,
         seed=checked_seed(seed),
         device=find_device(device),
     )
     repair = repair_slices if config.per_slice else repair_labels
     return repair(values, options, ids=checked_ids(ids), progress=progress)
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raise an InputError unless an option is one of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        listed = ", ".join(repr(c) for c in choices)
-        raise InputError(f"{name} is {value!r}; use one of {listed}.")
-
-
-def _as_array(value: Any) -> Any:
-    """Return an array-like with shape and dtype; lists and tuples become NumPy arrays."""
-    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):
-        return value
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise InputError("The rows of a list are of different lengths; give an array.") from error
-
-
-def _image_array(value: Any) -> Any:
-    """Return the image as an array-like; what is masked in a masked array is unknown."""
-    if isinstance(value, np.ma.MaskedArray):
-        data = np.array(value.data, value.dtype if value.dtype.kind == "f" else np.float64)
-        data[np.ma.getmaskarray(value)] = np.nan
-        return data
-    return _as_array(value)
-
-
-def _source(evidence: Any, shape: tuple[int, ...]) -> tuple[str, Any]:
-    """Name of the evidence, and the layer if it is one: "given" probabilities or "labels"."""
-    if isinstance(evidence, str):
-        _check_choice("evidence", evidence, EVIDENCE)
-        return evidence, None
-    layer = _as_array(evidence)
-    if tuple(layer.shape) != shape:
-        raise InputError(
-            f"The layer given as evidence has shape {tuple(layer.shape)} but the image has "
-            f"{shape}. They must agree."
-        )
-    return ("labels" if np.dtype(layer.dtype).kind in "iu" else "given"), layer
-
-
-def _embedding(embedding: Any, shape: tuple[int, ...]) -> Any:
-    """Check features of every voxel against the image."""
-    embedding = _as_array(embedding)
-    if tuple(embedding.shape[1:]) != shape or len(embedding.shape) != len(shape) + 1:
-        raise InputError(
-            f"The embedding has shape {tuple(embedding.shape)} but the image has {shape}; needed "
-            f"is {('E', *shape)}, features first. Move the axis of the features to the front."
-        )
-    return embedding
-
-
-def _checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
-    """Return one positive voxel size per axis."""
-    if spacing is None:
-        return (1.0,) * ndim
-    try:
-        values = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(
-            f"spacing is {spacing!r}; give one positive number for each of the {ndim} spatial axes."
-        ) from error
-    sane = all(_SMALLEST < s < 1 / _SMALLEST for s in values)
-    if len(values) != ndim or not sane or max(values) > _MOST_ANISOTROPY * min(values):
-        raise InputError(
-            f"spacing is {values}; give one positive number for each of the {ndim} spatial axes, "
-            f"none more than {_MOST_ANISOTROPY:g} times another. An axis of time takes the size of "
-            "another axis."
-        )
-    return values
-
-
-def _checked_config(config: FitConfig | None) -> FitConfig:
-    """Return the options, those by default if none are given."""
-    if config is None:
-        return FitConfig()
-    if not isinstance(config, FitConfig):
-        raise InputError(f"config is {config!r}; give a FitConfig, or None.")
-    return config

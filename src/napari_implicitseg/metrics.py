@@ -1,5 +1,9 @@
 """How far a segmentation is from the truth, all of it from one contingency table.
 
+The scores of segmentations into objects, whose ids mean nothing. Those of classes are in
+`class_scores`, those of objects matched one to one in `matching`, and the objects that cost
+most in `mistakes`; `evaluation` has all of them under one name.
+
 >>> table = contingency([1, 1, 2, 2], [5, 5, 5, 5])
 >>> voi(table).split, rand_index(table)
 (1.0, 0.3333333333333333)
@@ -12,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_implicitseg._contingency import Contingency, contingency, contingency_blocks
-from napari_implicitseg.errors import InputError
+from napari_implicitseg._block_tables import contingency_blocks
+from napari_implicitseg._contingency import Contingency, compared_voxels, contingency
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +101,7 @@ def voi(table: Contingency) -> VariationOfInformation:
     M. Meila, "Comparing clusterings: an information based distance", Journal of Multivariate
     Analysis 98 (2007), 873-895.
     """
-    total = _compared(table)
+    total = compared_voxels(table)
     # The quotients are 1 where two objects are the same, and the logarithm exactly 0.
     split = np.log2(table.truth_sizes[table.columns] / table.counts)
     merge = np.log2(table.label_sizes[table.rows] / table.counts)
@@ -130,7 +134,7 @@ def rand_index(table: Contingency) -> float:
     W. M. Rand, "Objective criteria for the evaluation of clustering methods", Journal of the
     American Statistical Association 66 (1971), 846-850.
     """
-    total = _compared(table)
+    total = compared_voxels(table)
     both = _pairs(table.counts)
     differing = _pairs(table.label_sizes) + _pairs(table.truth_sizes) - 2 * both
     pairs = total * (total - 1)
@@ -167,7 +171,7 @@ def adapted_rand(table: Contingency, *, background: int | None = None) -> Adapte
     I. Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for
     connectomics", Frontiers in Neuroanatomy 9 (2015), 142.
     """
-    _compared(table)
+    compared_voxels(table)
     counts, sizes = table.counts, table.label_sizes
     if background is not None:
         counts = counts[table.label_ids[table.rows] != background]
@@ -200,21 +204,6 @@ def cremi_score(table: Contingency, *, background: int | None = None) -> float:
         If no voxel was compared.
     """
     return math.sqrt(voi(table).total * adapted_rand(table, background=background).error)
-
-
-def _compared(table: Contingency) -> int:
-    """Voxels that were compared, at least one."""
-    if not table.total:
-        raise InputError(
-            "There is no voxel to compare"
-            + (
-                f": all {table.ignored} are left out, as the truth has no other label than the "
-                "one ignored. Give a truth with labels, or ignore=None."
-                if table.ignored
-                else "; give arrays that are not empty."
-            )
-        )
-    return table.total
 
 
 def _pairs(sizes: NDArray[np.int64]) -> int:

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_implicitseg.cli import demo, models, predict, repair, reproduce, scribble, train
+from napari_implicitseg.cli import (
+    demo,
+    evaluate,
+    models,
+    predict,
+    repair,
+    reproduce,
+    scribble,
+    segment,
+    train,
+)
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
@@ -41,6 +51,8 @@ app.command("scribble")(scribble.scribble)
 app.command("repair")(repair.repair)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("segment")(segment.segment)
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo.demo)
 app.command("reproduce")(reproduce.reproduce)

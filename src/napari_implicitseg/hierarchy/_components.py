@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Axis",
     "Edges",
+    "as_affinities",
     "boundary",
+    "check_values",
     "checked_size",
     "checked_threshold",
     "components_above",
@@ -66,10 +68,7 @@ def direct_edges(
     affinities: Affinities | ArrayLike, offsets: Any
 ) -> tuple[tuple[int, ...], list[Axis]]:
     """Check affinities; return the shape of the volume and its direct edges, axis by axis."""
-    if not isinstance(affinities, Affinities):
-        affinities = _from_array(affinities, offsets)
-    elif offsets is not None:
-        raise InputError("offsets are given twice: those of the affinities count, leave it out.")
+    affinities = as_affinities(affinities, offsets)
     shape, axes = affinities.shape, []
     for k, offset in enumerate(affinities.offsets):
         if sum(abs(o) for o in offset) != 1:
@@ -77,7 +76,8 @@ def direct_edges(
         axis = int(np.flatnonzero(offset)[0])
         values = np.ascontiguousarray(affinities.data[k])
         known = None if affinities.mask is None else affinities.mask[k]
-        _check_values(values, edge_slices(shape, offset)[0], known)
+        inside = edge_slices(shape, offset)[0]
+        check_values(values[inside], None if known is None else known[inside])
         if known is not None:
             values = np.where(known, values, np.float32(-1))
         rows = values.reshape(math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
@@ -90,7 +90,14 @@ def direct_edges(
     return shape, axes
 
 
-def _from_array(values: ArrayLike, offsets: Any) -> Affinities:
+def as_affinities(values: Affinities | ArrayLike, offsets: Any) -> Affinities:
+    """Return affinities as they are, or an array with its offsets, by default the direct ones."""
+    if isinstance(values, Affinities):
+        if offsets is not None:
+            raise InputError(
+                "offsets are given twice: those of the affinities count, leave it out."
+            )
+        return values
     data = np.asarray(values)
     if data.dtype.kind not in "fiub":
         raise InputError(f"The affinities are of type {data.dtype}; give numbers from 0 to 1.")
@@ -107,11 +114,9 @@ def _from_array(values: ArrayLike, offsets: Any) -> Affinities:
     )
 
 
-def _check_values(
-    values: NDArray[np.float32], inside: tuple[slice, ...], known: NDArray[np.bool_] | None
-) -> None:
+def check_values(values: NDArray[np.float32], known: NDArray[np.bool_] | None) -> None:
     """Refuse NaN and values outside 0 to 1 where there is an edge."""
-    edges = values[inside] if known is None else values[inside][known[inside]]
+    edges = values if known is None else values[known]
     if not edges.size:
         return
     low, high = float(edges.min()), float(edges.max())

@@ -1,0 +1,228 @@
+"""The order in which regions merge: trees over a region graph.
+
+`single`, `mean` and `quantile` merge the two regions first whose contact has the highest
+affinity: its largest, its mean, or a quantile of it. `ward` goes by features of the
+regions, and the watershed hierarchies by what a region is as a basin.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._lookups import join_roots
+from napari_implicitseg.hierarchy._merging import MAXIMUM, MEAN, QUANTILE, merge_regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.hierarchy.region_graph import RegionGraph
+    from napari_implicitseg.hierarchy.tree import Linkage
+
+__all__ = ["BINS", "agglomerate", "checked_quantile", "merge_order"]
+
+BINS = 256
+"""Of the histograms that quantiles come from."""
+
+_MODES = {"single": MAXIMUM, "mean": MEAN, "quantile": QUANTILE}
+_BY_HIGRA = ("ward", "area", "dynamics", "volume")
+# The largest number below 1.
+_ALMOST_ONE = float(np.nextafter(1.0, 0.0))
+
+
+def agglomerate(
+    graph: RegionGraph,
+    linkage: Linkage = "mean",
+    *,
+    quantile: float = 0.5,
+    long_range: bool = True,
+    seeds: NDArray[np.int64] | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Merge regions by the affinity of their contacts, highest first.
+
+    Parameters
+    ----------
+    graph : RegionGraph
+    linkage : {"single", "mean", "quantile"}
+        Of the affinities of all voxel edges between two regions, as they have become by then:
+        the largest, the mean, or a quantile.
+    quantile : float
+        0 to 1; 0.5 is the median. From histograms, which the graph needs then.
+    long_range : bool
+        Whether long-range edges between regions in contact count in the mean as direct ones do.
+    seeds : ndarray of int64, shape (N,), optional
+        Regions with different seeds other than 0 are never merged, and so neither is what
+        either has become.
+
+    Returns
+    -------
+    parents : ndarray of int64, shape (2 N - 1,)
+    altitudes : ndarray of float64, shape (2 N - 1,)
+        0 of regions, 1 minus the affinity of merges, and infinite of those at the end which join
+        what never touches, or must not be joined.
+
+    Raises
+    ------
+    InputError
+        If the linkage is none of these, the quantile out of range or without histograms, or there
+        is not one seed, from 0, for each region.
+
+    References
+    ----------
+    Mean and quantiles: J. Funke et al., "Large scale image segmentation with structured loss
+    based deep learning for connectome reconstruction", IEEE TPAMI 41 (2018), 1669-1680.
+    """
+    if linkage not in _MODES:
+        raise InputError(f"linkage is {linkage!r}; choose one of {', '.join(_MODES)}.")
+    number, share = len(graph.sizes), checked_quantile(quantile)
+    fixed = _checked_seeds(seeds, number)
+    counts, sums = graph.counts.astype(np.float64), graph.sums.astype(np.float64)
+    far = (graph.far_counts, graph.far_sums)
+    if long_range and linkage == "mean" and far[0] is not None and far[1] is not None:
+        counts += far[0]
+        sums += far[1]
+    histograms = np.zeros((0, 0), np.int64)
+    if linkage == "quantile":
+        if graph.histograms is None:
+            raise InputError(f"The region graph has no histograms; build it with bins={BINS}.")
+        histograms = graph.histograms.astype(np.int64)
+    maxima = graph.maxima.copy() if linkage == "single" else np.zeros(0, np.float32)
+    parents = np.empty(max(0, 2 * number - 1), np.int64)
+    scores = np.empty(max(0, number - 1))
+    merges = merge_regions(
+        np.ascontiguousarray(graph.edges, np.int32),
+        *(counts, sums, maxima, histograms, _MODES[linkage], share, fixed),
+        *(parents, scores),
+    )
+    altitudes = np.zeros(len(parents))
+    heights = 1 - scores[:merges]
+    # The least affinity above 0 is above the threshold 0, too.
+    heights[(scores[:merges] > 0) & (heights == 1)] = _ALMOST_ONE
+    altitudes[number : number + merges] = heights
+    altitudes[number + merges :] = math.inf
+    join_roots(parents, number, merges)
+    return parents, altitudes
+
+
+def checked_quantile(value: Any) -> float:
+    """Return a quantile, 0 to 1."""
+    try:
+        share = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise InputError(f"quantile is {value!r}; give a number from 0 to 1.")
+    return share
+
+
+def _checked_seeds(seeds: Any, number: int) -> NDArray[np.int64]:
+    """Return the seed of each region, 0 for none."""
+    if seeds is None:
+        return np.zeros(number, np.int64)
+    values = np.asarray(seeds)
+    if values.shape != (number,) or values.dtype.kind not in "iub" or values.min(initial=0) < 0:
+        raise InputError(
+            f"The seeds of regions are {values.dtype} {values.shape}; give {number} whole numbers, "
+            "0 for regions without any."
+        )
+    return values.astype(np.int64)
+
+
+def merge_order(
+    graph: RegionGraph, linkage: Linkage, *, features: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the hierarchy that higra makes of a region graph, where its parts are apart too.
+
+    Parameters
+    ----------
+    graph : RegionGraph
+    linkage : {"ward", "area", "dynamics", "volume"}
+        Ward's, which joins those first whose union raises the variance of the features least; or
+        the watershed hierarchies by area (voxels), dynamics, or volume of the basins.
+    features : ndarray of float64, shape (N, F), optional
+        Of each region; for Ward's.
+
+    Returns
+    -------
+    parents, altitudes
+        As of `agglomerate`.
+
+    Raises
+    ------
+    InputError
+        If the linkage is none of these, or there are not the features of each region.
+
+    References
+    ----------
+    J. Cousty and L. Najman, "Incremental algorithm for hierarchical minimum spanning forests and
+    saliency of watershed cuts", ISMM 2011, 272-283.
+    """
+    import higra as hg
+
+    if linkage not in _BY_HIGRA:
+        raise InputError(f"linkage is {linkage!r}; choose one of {', '.join(_BY_HIGRA)}.")
+    if linkage == "ward" and (features is None or len(features) != len(graph.sizes)):
+        raise InputError(
+            f"Ward's linkage needs features of {len(graph.sizes)} regions; give an array (N, F)."
+        )
+    weights = 1 - graph.means
+
+    def build(nodes: NDArray[np.int64], edges: NDArray[np.int64], rows: NDArray[np.int64]) -> Any:
+        part = hg.UndirectedGraph(len(nodes))
+        part.add_edges(edges[:, 0], edges[:, 1])
+        sizes = graph.sizes[nodes].astype(np.float64)
+        if linkage == "ward":
+            return hg.binary_partition_tree_ward_linkage(part, features[nodes], sizes)  # type: ignore[index]
+        if linkage == "area":
+            return hg.watershed_hierarchy_by_area(part, weights[rows], sizes, False)
+        if linkage == "volume":
+            return hg.watershed_hierarchy_by_volume(part, weights[rows], sizes, False)
+        return hg.watershed_hierarchy_by_dynamics(part, weights[rows], False)
+
+    return _of_parts(graph, build)
+
+
+def _of_parts(
+    graph: RegionGraph, build: Callable[..., Any]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Put the trees of the connected parts of a graph together; higra takes connected ones."""
+    number = len(graph.sizes)
+    parents = np.arange(max(0, 2 * number - 1))
+    altitudes = np.zeros(len(parents))
+    merges = 0
+    for nodes, edges, rows in _parts(graph):
+        tree, heights = build(nodes, edges, rows)
+        own, count = np.asarray(tree.parents(), np.int64), len(nodes)
+        names = np.concatenate([nodes, number + merges + np.arange(count - 1)])
+        parents[names] = names[own]
+        altitudes[names] = heights
+        merges += count - 1
+    altitudes[:number] = 0
+    altitudes[number + merges :] = math.inf
+    join_roots(parents, number, merges)
+    return parents, altitudes
+
+
+def _parts(
+    graph: RegionGraph,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield each part of several nodes: these, edges between their places, rows of the edges."""
+    from scipy import sparse
+
+    number, ends = len(graph.sizes), graph.edges.astype(np.int64)
+    matrix = sparse.coo_array((np.ones(len(ends), np.bool_), ends.T), (number, number))
+    count, part = sparse.csgraph.connected_components(matrix, directed=False)
+    by_node, by_edge = np.argsort(part, kind="stable"), np.argsort(part[ends[:, 0]], kind="stable")
+    node_ends = np.cumsum(np.bincount(part, minlength=count))
+    edge_ends = np.cumsum(np.bincount(part[ends[:, 0]], minlength=count))
+    place = np.empty(number, np.int64)
+    for k in np.flatnonzero(np.diff(node_ends, prepend=0) > 1):
+        nodes = by_node[node_ends[k - 1] if k else 0 : node_ends[k]]
+        rows = by_edge[edge_ends[k - 1] if k else 0 : edge_ends[k]]
+        place[nodes] = np.arange(len(nodes))
+        yield nodes, place[ends[rows]], rows

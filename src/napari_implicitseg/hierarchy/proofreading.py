@@ -1,0 +1,344 @@
+"""Proofreading: a hierarchy at a threshold, with corrections that can be undone.
+
+The state is the list of edits; what is shown is replayed from it. A replay looks at
+regions only and takes milliseconds, whatever the volume's size.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._decisions import decisions
+from napari_implicitseg.hierarchy._lookups import paint
+from napari_implicitseg.hierarchy._regions import Regions, checked_voxel, placed
+from napari_implicitseg.hierarchy._replay import replay
+from napari_implicitseg.hierarchy.edits import EditFile, Freeze, Merge, Split, check_lifts
+from napari_implicitseg.hierarchy.seeded import checked_seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from napari_implicitseg._types import LabelArray
+    from napari_implicitseg.hierarchy._decisions import Decision
+    from napari_implicitseg.hierarchy._regions import Placed
+    from napari_implicitseg.hierarchy._replay import State
+    from napari_implicitseg.hierarchy.tree import Hierarchy
+
+__all__ = ["Proofreading"]
+
+
+class Proofreading:
+    """A segmentation that is being corrected.
+
+    Ids of objects are those of their first fragments: they stay what they are, as far as
+    possible, when the threshold changes or something else is corrected.
+
+    Whatever the threshold, the scribbles of a split are in different objects, until what it has
+    cut is merged again; and what is frozen stays as it is, until it no longer is. What is merged
+    goes together unless a split says otherwise.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    threshold : float
+        As of `Hierarchy.cut`.
+    edits : iterable of Merge, Split or Freeze
+        To start with.
+
+    Raises
+    ------
+    InputError
+        If the threshold is out of range or an edit names voxels outside the volume.
+
+    Examples
+    --------
+    >>> from napari_implicitseg.hierarchy.building import build_hierarchy
+    >>> row = [[[0, 0.9, 0.2, 0.8, 0.1, 0.7]], [[0] * 6]]
+    >>> work = Proofreading(build_hierarchy(row, offsets=[(0, -1), (-1, 0)]))
+    >>> work.labels().tolist()
+    [[1, 1, 2, 2, 3, 3]]
+    >>> work.merge((0, 0), (0, 5))
+    >>> work.labels().tolist()
+    [[1, 1, 2, 2, 1, 1]]
+    >>> work.undo() is not None, work.labels().tolist()
+    (True, [[1, 1, 2, 2, 3, 3]])
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        threshold: float = 0.5,
+        edits: Iterable[Merge | Split | Freeze] = (),
+    ) -> None:
+        self._hierarchy = hierarchy
+        hierarchy.level_of(threshold)
+        self._threshold = threshold
+        shape = hierarchy.fragments.shape
+        self._done = tuple(placed(edit, shape) for edit in edits)
+        check_lifts([step.edit for step in self._done])
+        self._undone: tuple[Placed, ...] = ()
+        self._whole = Regions.of(hierarchy)
+        self._regions = self._whole.cut_by_all(self._done)
+        self._state = self._replayed(self._regions, self._done)
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """What is being corrected."""
+        return self._hierarchy
+
+    @property
+    def threshold(self) -> float:
+        """Where the hierarchy is cut."""
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._hierarchy.level_of(value)
+        self._threshold = value
+        self._state = self._replayed(self._regions, self._done)
+
+    @property
+    def edits(self) -> tuple[Merge | Split | Freeze, ...]:
+        """The corrections, in order."""
+        return tuple(step.edit for step in self._done)
+
+    @property
+    def without_effect(self) -> tuple[int, ...]:
+        """Places in `edits` of those that change nothing at this threshold."""
+        return self._state.without_effect
+
+    @property
+    def fragments(self) -> LabelArray:
+        """Fragments, those that a split has cut included."""
+        return self._regions.fragments
+
+    @property
+    def lookup(self) -> NDArray[np.uint32]:
+        """Object of each fragment: shape (N + 1,), 0 first."""
+        return self._state.lookup
+
+    @property
+    def frozen(self) -> NDArray[np.uint32]:
+        """Ids of the objects that are frozen."""
+        return np.unique(self._state.lookup[1:][self._state.frozen])
+
+    def labels(self, out: LabelArray | None = None) -> LabelArray:
+        """Volume of the objects as they are now.
+
+        Parameters
+        ----------
+        out : ndarray of uint32, shape S, optional
+            To write to, in C order.
+
+        Raises
+        ------
+        InputError
+            If `out` does not fit.
+        """
+        return paint(self._state.lookup, self._regions.fragments, out)
+
+    def object_at(self, voxel: Sequence[int]) -> int:
+        """Id of the object at a voxel, 0 for none.
+
+        Raises
+        ------
+        InputError
+            If the voxel is outside the volume.
+        """
+        return int(self._state.lookup[self._regions.fragment_at(voxel)])
+
+    def voxel_of(self, object_id: int) -> tuple[int, ...]:
+        """Return a voxel of an object.
+
+        Raises
+        ------
+        InputError
+            If there is no such object now.
+        """
+        fragments = np.flatnonzero(self._state.lookup[1:] == object_id) + 1
+        if object_id < 1 or not len(fragments):
+            raise InputError(
+                f"There is no object {object_id} now; ids may change with the threshold and with "
+                "edits. Take one that is shown."
+            )
+        return self._regions.voxel_of(int(fragments[0]))
+
+    def merge(self, *voxels: Sequence[int]) -> None:
+        """Make the objects at these voxels one.
+
+        Raises
+        ------
+        InputError
+            If there are fewer than two objects, one is frozen, or a voxel belongs to none.
+
+        Notes
+        -----
+        Objects that a split has cut may be merged again; it then holds no longer.
+        """
+        points = tuple(map(self._object_voxel, voxels))
+        ids = {self.object_at(voxel) for voxel in points}
+        if len(ids) < 2:
+            raise InputError(
+                f"The voxels {points} are of {len(ids)} object; click two different ones."
+            )
+        self._refuse_frozen(ids)
+        self._do(Merge(voxels=points, lifts=self._lifted(ids)))
+
+    def split(self, scribbles: ArrayLike | Sequence[Sequence[Sequence[int]]]) -> None:
+        """Cut what several scribbles have in common.
+
+        Each object with scribbles of several ids is cut between them, along the weakest
+        contacts of its fragments.
+
+        Parameters
+        ----------
+        scribbles : ndarray of int, shape S, or sequence of sequences of voxels
+            Ids of scribbles and 0 elsewhere; or the voxels of each. Voxels that belong to no
+            object are left out.
+
+        Raises
+        ------
+        InputError
+            If no object has two scribbles, one is frozen, or a voxel is in two scribbles or
+            outside the volume.
+        """
+        lists = self._scribbles(scribbles)
+        hit = [{self.object_at(v) for v in voxels} for voxels in lists]
+        shared = {i for a, one in enumerate(hit) for b in hit[a + 1 :] for i in one & b}
+        if not shared:
+            raise InputError(
+                "No object has two scribbles of different ids; paint two, each with an id of its "
+                "own, into the object that is to be cut."
+            )
+        self._refuse_frozen(shared)
+        self._do(Split(scribbles=tuple(map(tuple, lists))))
+
+    def freeze(self, voxel: Sequence[int], *, frozen: bool = True) -> None:
+        """Keep the object at a voxel as it is, whatever the threshold; or no longer.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is frozen, or not, already.
+        """
+        point = self._object_voxel(voxel)
+        now = self.object_at(point)
+        if (now in self.frozen) == frozen:
+            raise InputError(f"Object {now} is {'' if frozen else 'not '}frozen already.")
+        fragments = np.flatnonzero(self._state.lookup[1:] == now) + 1
+        voxels = tuple(map(self._regions.voxel_of, fragments.tolist()))
+        self._do(Freeze(voxels=voxels, frozen=frozen))
+
+    def undo(self) -> Merge | Split | Freeze | None:
+        """Take the last edit back and return it; None if there is none."""
+        if not self._done:
+            return None
+        *done, last = self._done
+        regions = self._regions
+        if (regions.born == len(done)).any():
+            regions = self._whole.cut_by_all(done)
+        self._set(regions, tuple(done), (*self._undone, last))
+        return last.edit
+
+    def redo(self) -> Merge | Split | Freeze | None:
+        """Do the edit again that was taken back last, and return it; None if there is none."""
+        if not self._undone:
+            return None
+        *undone, last = self._undone
+        regions = self._regions.cut_by(last, len(self._done))
+        self._set(regions, (*self._done, last), tuple(undone))
+        return last.edit
+
+    def uncertain(self, limit: int = 100, *, min_size: int = 0) -> list[Decision]:
+        """Decisions that were closest: merges done and not done with the smallest margin.
+
+        Parameters
+        ----------
+        limit : int
+            How many at most.
+        min_size : int
+            Voxels that either side has at least.
+
+        Returns
+        -------
+        list of Decision
+            The closest first; without those that edits have decided.
+
+        Raises
+        ------
+        InputError
+            If a number is negative or none.
+        """
+        for name, value in (("limit", limit), ("min_size", min_size)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+                raise InputError(f"{name} is {value!r}; give a whole number from 0.")
+        return decisions(
+            self._hierarchy, self._regions, self._state, self._threshold, int(limit), int(min_size)
+        )
+
+    def document(self) -> EditFile:
+        """Return the edits as they are saved."""
+        return EditFile(
+            shape=tuple(self._hierarchy.fragments.shape),
+            threshold=min(float(self._threshold), sys.float_info.max),
+            edits=self.edits,
+        )
+
+    def _do(self, edit: Merge | Split | Freeze) -> None:
+        """Do an edit; what was undone can then no longer be done again."""
+        step = placed(edit, self._regions.fragments.shape)
+        regions = self._regions.cut_by(step, len(self._done))
+        self._set(regions, (*self._done, step), ())
+
+    def _set(self, regions: Regions, done: tuple[Placed, ...], undone: tuple[Placed, ...]) -> None:
+        """Take over edits, once all that follows from them has been found."""
+        self._state = self._replayed(regions, done)
+        self._regions, self._done, self._undone = regions, done, undone
+
+    def _replayed(self, regions: Regions, done: tuple[Placed, ...]) -> State:
+        """Objects by the edits and the threshold."""
+        return replay(self._hierarchy, regions, self._threshold, done)
+
+    def _object_voxel(self, voxel: Sequence[int]) -> tuple[int, ...]:
+        """Return a voxel that belongs to an object, as int."""
+        index = checked_voxel(voxel, self._regions.fragments.shape)
+        if not self.object_at(index):
+            raise InputError(f"There is no object at voxel {index}; click inside one.")
+        return index
+
+    def _scribbles(self, scribbles: Any) -> list[list[tuple[int, ...]]]:
+        """Voxels of each scribble that belong to objects."""
+        shape = self._regions.fragments.shape
+        if isinstance(scribbles, np.ndarray):
+            places, ids = checked_seeds(scribbles, shape)
+            index = np.stack(np.unravel_index(places, shape), axis=1)
+            lists = [list(map(tuple, index[ids == i].tolist())) for i in np.unique(ids)]
+        else:
+            lists = [[checked_voxel(voxel, shape) for voxel in voxels] for voxels in scribbles]
+        seen: set[tuple[int, ...]] = set()
+        for voxels in lists:
+            if both := seen & set(voxels):
+                raise InputError(f"Voxel {min(both)} is in two scribbles; leave it out of one.")
+            seen |= set(voxels)
+        inside = [[voxel for voxel in voxels if self.object_at(voxel)] for voxels in lists]
+        return [voxels for voxels in inside if voxels]
+
+    def _lifted(self, ids: set[int]) -> tuple[int, ...]:
+        """Return the splits that have cut what a merge of some objects makes one."""
+        found = []
+        for number, strokes in self._state.splits.items():
+            objects = self._state.lookup[strokes.nodes + 1]
+            if len(np.unique(strokes.numbers[np.isin(objects, [*ids])])) > 1:
+                found.append(number)
+        return tuple(found)
+
+    def _refuse_frozen(self, ids: set[int]) -> None:
+        """Complain if an object is frozen."""
+        if shared := ids & set(self.frozen.tolist()):
+            raise InputError(f"Object {min(shared)} is frozen; unfreeze it first.")
