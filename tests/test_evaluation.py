@@ -244,7 +244,7 @@ def test_memory_does_not_grow_with_the_volume(border):
 
 def test_unknown_figures_are_refused_with_the_known_ones(pair):
     for wrong in ("jaccard", ["voi", "jaccard"]):
-        with pytest.raises(InputError, match="no figure 'jaccard'; known are iou, .*ignored"):
+        with pytest.raises(InputError, match="no figure 'jaccard'; known are voi_split, .*ignored"):
             evaluate(*pair, metrics=wrong)
     for wrong in ([], None, 3):
         with pytest.raises(InputError, match="give 'all', or some of iou"):

@@ -209,9 +209,6 @@ class _Figures:
 
 
 _FIGURES: dict[str, Callable[[_Figures], Any]] = {
-    "iou": lambda f: float(np.mean(list(f.ious.values()))),
-    "iou_per_class": lambda f: f.ious,
-    "accuracy": lambda f: class_accuracy(f.table),
     "voi_split": lambda f: f.voi.split,
     "voi_merge": lambda f: f.voi.merge,
     "voi": lambda f: f.voi.total,
@@ -224,6 +221,9 @@ _FIGURES: dict[str, Callable[[_Figures], Any]] = {
     "ap_50": lambda f: f.matches[0.5].average_precision,
     "ap_75": lambda f: f.matches[0.75].average_precision,
     "matches": lambda f: f.matches,
+    "iou": lambda f: float(np.mean(list(f.ious.values()))),
+    "iou_per_class": lambda f: f.ious,
+    "accuracy": lambda f: class_accuracy(f.table),
     "objects": lambda f: f.objects(f.table.label_ids),
     "truth_objects": lambda f: f.objects(f.table.truth_ids),
     "voxels": lambda f: f.table.total,

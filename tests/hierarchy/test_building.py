@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
+from skimage.measure import label
 
-from napari_implicitseg.affinities.ops import Affinities
+from napari_implicitseg.affinities.ops import Affinities, labels_to_affinities, neighbourhood
 from napari_implicitseg.errors import Cancelled, InputError
 from napari_implicitseg.hierarchy.building import build_hierarchy, has_membranes
 from napari_implicitseg.hierarchy.fragments import make_fragments
@@ -146,6 +148,17 @@ def test_a_volume_without_voxels_is_refused():
     for fragments in ("auto", "voxels", "watershed", np.zeros((0, 3), int)):
         with pytest.raises(InputError):
             build_hierarchy(plain(np.ones((2, 0, 3))), fragments=fragments)
+
+
+@pytest.mark.parametrize("linkage", ["mean", "single", "quantile"])
+def test_affinities_of_real_neurons_give_them_back(data_dir, linkage):
+    truth = tifffile.imread(data_dir / "em" / "fib25" / "neurons.tif")[:50, :50, :50]
+    affinities = labels_to_affinities(truth, neighbourhood(ndim=3))
+    labels = build_hierarchy(affinities, linkage=linkage).cut(0.5)
+    known = truth > 0
+    expected = label(truth, connectivity=1, background=0)[known]
+    pairs = np.unique(np.stack([labels[known], expected]), axis=1)
+    assert pairs.shape[1] == expected.max() == len(np.unique(labels[known]))
 
 
 # Ward's linkage

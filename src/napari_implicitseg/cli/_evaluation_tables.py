@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["print_figures", "print_mistakes"]
 
 _MEANINGS = {
-    "iou": "mean over the classes of the truth; 1 is perfect",
-    "accuracy": "share of voxels with the label of the truth",
+    "iou": "if ids are classes: mean over those of the truth; 1 is perfect",
+    "accuracy": "if ids are classes: share of voxels with that of the truth",
     "voi_split": "bits; objects cut into pieces; 0 is perfect",
     "voi_merge": "bits; objects joined; 0 is perfect",
     "voi": "bits; both together",
