@@ -247,7 +247,7 @@ def test_unknown_figures_are_refused_with_the_known_ones(pair):
         with pytest.raises(InputError, match="no figure 'jaccard'; known are voi_split, .*ignored"):
             evaluate(*pair, metrics=wrong)
     for wrong in ([], None, 3):
-        with pytest.raises(InputError, match="give 'all', or some of iou"):
+        with pytest.raises(InputError, match="give 'all', or some of voi_split"):
             evaluate(*pair, metrics=wrong)
     with pytest.raises(InputError, match="no figure 3"):
         evaluate(*pair, metrics=[3])
