@@ -144,7 +144,10 @@ def test_the_report_is_written_and_not_replaced_unasked(files, tmp_path):
         (("labels.tif", "nothing.tif"), "truth file"),
         (("grey.tif", "truth.tif"), "grey.tif"),
         (("labels.tif", "empty.tif"), "all 9072 are left out"),
-        (("labels.tif", "truth.tif", "--metrics", "jaccard"), "no figure 'jaccard'; known are voi_split"),
+        (
+            ("labels.tif", "truth.tif", "--metrics", "jaccard"),
+            "no figure 'jaccard'; known are voi_split",
+        ),
         (("labels.tif", "truth.tif", "--metrics", ","), "give 'all', or some of"),
         (("labels.tif", "truth.tif", "--border", "9", "--unit", "nm"), "give it by --spacing"),
         (("labels.tif", "truth.tif", "--border", "9", "--spacing", "1,2"), "one positive number"),

@@ -128,7 +128,7 @@ def test_every_contribution_names_a_command_that_is_there():
     named = {part.command for part in (*found.widgets, *found.sample_data)}
     named |= {item.command for items in found.menus.values() for item in items}
     assert named == commands
-    assert [w.display_name for w in found.widgets] == ["Scribble to mask", "Repair labels"]
+    assert [w.display_name for w in found.widgets] == ["Scribble to mask", "Repair labels", "Volume to neurons"]
     assert "napari/layers/annotate" in found.menus
 
 
@@ -170,7 +170,7 @@ def test_the_extra_all_brings_napari_with_all():
     assert len(extra) == 1
     assert extra[0].startswith("napari[all]")
     metadata = importlib.metadata.metadata("napari-implicitseg")
-    assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "semantic"]
+    assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "mutex", "semantic"]
 
 
 def test_metadata_say_what_napari_hub_needs():

@@ -35,7 +35,8 @@ def test_scores_are_those_of_the_relabelled_voxels(pair, tables):
         assert curve[k].rand_index == rand_index(contingency(labels, truth))
         assert curve[k].objects == len(set(lookup[1:].tolist()) - {0})
         if len(set(truth[truth > 0])) < (truth > 0).sum():
-            expected = adapted_rand_error(truth, labels.astype(int))[0]
+            with np.errstate(invalid="ignore"):  # Where no label has two voxels.
+                expected = adapted_rand_error(truth, labels.astype(int))[0]
             assert curve[k].adapted_rand_error == pytest.approx(expected)
 
 

@@ -11,9 +11,15 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split, read_edits, write_edits
 from napari_implicitseg.hierarchy.proofreading import Proofreading
 
-from .hierarchy_cases import LINKAGES, VOLUMES, hierarchy_of, levels, partition, row_of
-
-THRESHOLDS = [0.0, 0.2, 0.5, 0.8, 1.0]
+from .hierarchy_cases import (
+    LINKAGES,
+    THRESHOLDS,
+    VOLUMES,
+    hierarchy_of,
+    levels,
+    partition,
+    row_of,
+)
 
 
 def parts_of(work):
@@ -108,6 +114,20 @@ def test_a_merge_does_not_bring_together_what_a_split_has_cut():
     assert work.edits[1].lifts == ()
 
 
+def test_a_merge_brings_together_nothing_of_several_splits():
+    """The merge contradicts the first split; the second one cuts what that leaves."""
+    edits = [
+        Split(scribbles=(((0, 0),), ((0, 4),))),
+        Split(scribbles=(((0, 5),), ((0, 7),))),
+        Merge(voxels=((0, 0), (0, 4), (0, 6))),
+    ]
+    work = Proofreading(row_of([0.9, 0.9, 0.9, 0.6, 0.9, 0.6, 0.9]), 0.5, edits)
+    for threshold in THRESHOLDS:
+        work.threshold = threshold
+        assert work.object_at((0, 0)) != work.object_at((0, 4)) == work.object_at((0, 6))
+        assert work.object_at((0, 5)) != work.object_at((0, 7))
+
+
 def test_merging_what_a_split_has_cut_lifts_it():
     work = Proofreading(row_of([0.9, 0.6, 0.9]), 0.5)
     work.split([[(0, 0)], [(0, 3)]])
@@ -123,14 +143,15 @@ def test_merging_what_a_split_has_cut_lifts_it():
     assert work.labels().tolist() == [[1, 1, 3, 3]]
 
 
-def test_a_later_cut_changes_nothing_of_what_an_earlier_split_did():
-    """Fragment 2, of voxels 1 to 4, goes to the first scribble; cutting it then leaves it there.
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_later_cut_changes_nothing_of_what_an_earlier_split_did(order):
+    """Fragment 2, of voxels 1 to 4, goes to the scribble at 0; cutting it then leaves it there.
 
     Its far end is nearer to what the first split has cut off.
     """
     hierarchy = row_of([0.7, 0.9, 0.6, 0.9, 0.65, 0.9], [1, 2, 2, 2, 2, 3, 4])
     work = Proofreading(hierarchy, 0.5)
-    work.split([[(0, 0)], [(0, 6)]])
+    work.split([[(0, 0)], [(0, 6)]][::order])
     assert work.labels().tolist() == [[1, 1, 1, 1, 1, 3, 3]]
     work.split([[(0, 1)], [(0, 4)]])
     assert work.labels().tolist() == [[1, 1, 1, 5, 5, 3, 3]]

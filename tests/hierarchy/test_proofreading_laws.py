@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy.building import build_hierarchy
 from napari_implicitseg.hierarchy.edits import Merge, Split
 from napari_implicitseg.hierarchy.proofreading import Proofreading
 
+from .fragment_cases import plain
 from .hierarchy_cases import LINKAGES, VOLUMES, bare, hierarchy_of, levels, partition
+
+
+def blocks(seed, linkage):
+    """Random affinities, long-range ones among them, and fragments of six voxels each."""
+    index = np.indices((8, 9)) // np.array([2, 3]).reshape(2, 1, 1)
+    data = np.random.default_rng(seed).random((4, 8, 9)).astype(np.float32)
+    affinities = plain(data, offsets=((-1, 0), (0, -1), (-3, 0), (2, -4)))
+    return build_hierarchy(affinities, fragments=1 + 3 * index[0] + index[1], linkage=linkage)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 10**6), st.sampled_from(["mean", "single", "quantile", "ward"]))
+def test_an_edit_changes_only_the_objects_it_names(seed, linkage):
+    """Nor what the edits before it did, though it may cut the fragments that they moved."""
+    hierarchy = blocks(seed, linkage)
+    rng = np.random.default_rng(seed)
+    work = Proofreading(hierarchy, 0.5 if hierarchy.by_affinity else np.median(hierarchy.altitudes))
+    for _ in range(8):
+        before = work.labels()
+        a, b, c = (tuple(map(int, rng.integers(0, (8, 9)))) for _ in range(3))
+        if rng.random() < 0.5:
+            # The next voxel, which often is of the same fragment.
+            b = (a[0], min(8, a[1] + 1))
+        if before[a] == before[b] and a != b:
+            work.split([[a], [b]] if rng.random() < 0.5 else [[b], [a]])
+            named = before == before[a]
+            assert len(np.unique(work.labels()[named])) == 2
+        elif before[a] != before[c]:
+            work.merge(a, b, c)
+            named = np.isin(before, [before[v] for v in (a, b, c)])
+            assert len(np.unique(work.labels()[named])) == 1
+        else:
+            continue
+        now = work.labels()
+        np.testing.assert_array_equal(partition(now[~named]), partition(before[~named]))
+        assert not np.isin(now[~named], now[named]).any()
 
 
 class Laws(RuleBasedStateMachine):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split
-from napari_implicitseg.hierarchy.refine import fragment_boxes, split_fragments
+from napari_implicitseg.hierarchy.refine import (
+    fragment_boxes,
+    split_fragments,
+    stacked,
+    taken,
+    touching,
+)
 from napari_implicitseg.hierarchy.seeded import contact_graph, places_by_seed
 
 if TYPE_CHECKING:
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.hierarchy.region_graph import RegionGraph
     from napari_implicitseg.hierarchy.tree import Hierarchy
 
-__all__ = ["Placed", "Regions", "Strokes", "checked_voxel", "placed"]
+__all__ = ["Past", "Placed", "Regions", "Strokes", "checked_voxel", "placed"]
 
 
 class Placed(NamedTuple):
@@ -48,6 +54,23 @@ class Strokes(NamedTuple):
 
     nodes: NDArray[np.int64]
     numbers: NDArray[np.int64]
+
+
+class Past(NamedTuple):
+    """Edges of the graph that an edit has cut.
+
+    Attributes
+    ----------
+    graph : RegionGraph
+    made : ndarray of int64, shape (E,)
+        Number of the edit that each was there from.
+    gone : int
+        Number of the edit that cut them.
+    """
+
+    graph: RegionGraph
+    made: NDArray[np.int64]
+    gone: int
 
 
 def placed(edit: Any, shape: tuple[int, ...]) -> Placed:
@@ -112,6 +135,10 @@ class Regions:
         Node that each was cut from; itself, if it was there from the start.
     born : ndarray of int64, shape (N,)
         Number of the edit that cut it off; -1, if it was there from the start.
+    made : ndarray of int64, shape (E,)
+        Number of the edit that each edge of the graph is there from.
+    past : tuple of Past
+        Edges that are no longer there.
     parts : dict of bytes to ndarray of int64
         Objects that have been cut, for the next replay; see `_replay`.
     """
@@ -122,18 +149,22 @@ class Regions:
     boxes: NDArray[np.int64]
     source: NDArray[np.int64]
     born: NDArray[np.int64]
+    made: NDArray[np.int64]
+    past: tuple[Past, ...] = ()
     parts: dict[bytes, NDArray[np.int64]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, hierarchy: Hierarchy) -> Regions:
         """Regions before any edit."""
+        graph = contact_graph(hierarchy)
         return cls(
             fragments=hierarchy.fragments,
-            graph=contact_graph(hierarchy),
+            graph=graph,
             affinities=hierarchy.affinities,
             boxes=fragment_boxes(hierarchy.fragments, hierarchy.size),
             source=np.arange(hierarchy.size),
             born=np.full(hierarchy.size, -1),
+            made=np.full(len(graph.edges), -1),
         )
 
     def cut_by_all(self, steps: Sequence[Placed]) -> Regions:
@@ -169,8 +200,13 @@ class Regions:
         )
         cut_from = [np.full(len(p) - 1, fragment - 1) for fragment, p in parts.items()]
         source = np.concatenate([self.source, *cut_from])
-        new = np.full(len(source) - len(self.source), number)
-        born = np.concatenate([self.born, new])
+        born = np.append(self.born, np.full(len(source) - len(self.source), number))
+        gone = touching(self.graph, np.array([*parts]) - 1)
+        new = touching(graph, np.array([i for p in parts.values() for i in p.values()]) - 1)
+        made = np.full(len(new), number)
+        # Both are in the order of the nodes, or all are there from the start.
+        made[~new] = self.made[~gone]
+        past = Past(taken(self.graph, gone), self.made[gone], number)
         return Regions(
             fragments=fragments,
             graph=graph,
@@ -178,10 +214,32 @@ class Regions:
             boxes=boxes,
             source=source,
             born=born,
+            made=made,
+            past=(*self.past, past),
         )
 
+    def graph_at(self, number: int, place: NDArray[np.int64]) -> RegionGraph:
+        """Return the graph of some nodes, as it was once an edit has cut what it cuts.
+
+        Parameters
+        ----------
+        number : int
+            Of the edit.
+        place : ndarray of int64, shape (N,)
+            Place of each node among the wanted ones, -1 for others.
+        """
+        kinds = [(self.graph, self.made)]
+        kinds += [(past.graph, past.made) for past in self.past if past.gone > number]
+        found = []
+        for graph, made in kinds:
+            first, second = (place[graph.edges[:, side]] for side in (0, 1))
+            rows = np.flatnonzero((first >= 0) & (second >= 0) & (made <= number))
+            edges = np.stack([first[rows], second[rows]], axis=1).astype(np.int32)
+            found.append(replace(taken(graph, rows), edges=edges))
+        return stacked(np.ones(int(place.max()) + 1, np.int64), found)
+
     def units_at(self, number: int) -> NDArray[np.int64]:
-        """Node that each was a part of, or itself, once an edit has cut what it cuts: shape (N,).
+        """Node that each is a part of once an edit has cut what it cuts: shape (N,).
 
         With -1 these are the nodes of the hierarchy.
         """

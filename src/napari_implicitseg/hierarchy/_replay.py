@@ -6,7 +6,7 @@ split has cut are still one for it. Only what the threshold has changed since is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from napari_implicitseg.hierarchy.edits import Freeze, Merge
-from napari_implicitseg.hierarchy.refine import contracted, taken
-from napari_implicitseg.hierarchy.seeded import SeededRegions, seeded_lookup
+from napari_implicitseg.hierarchy.refine import contracted
+from napari_implicitseg.hierarchy.seeded import seeded_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg.hierarchy._regions import Placed, Regions, Strokes
+    from napari_implicitseg.hierarchy.region_graph import RegionGraph
     from napari_implicitseg.hierarchy.tree import Hierarchy, Linkage
 
 __all__ = ["State", "replay"]
@@ -66,6 +67,16 @@ class _Work(NamedTuple):
     splits: dict[int, Strokes]
 
 
+class _At(NamedTuple):
+    """How fragments are cut for the time being.
+
+    `number` is that of the last edit that has cut any, `units` the node that each is a part of.
+    """
+
+    number: int
+    units: NDArray[np.int64]
+
+
 def replay(
     hierarchy: Hierarchy, regions: Regions, threshold: float, steps: Sequence[Placed]
 ) -> State:
@@ -77,20 +88,20 @@ def replay(
     lasting = _lasting(regions, steps)
     flags = work.frozen.copy()
     idle = []
-    units = regions.units_at(-1)
     cuts = set(regions.born.tolist())
+    at = _At(-1, regions.units_at(-1))
     for number, step in enumerate(steps):
         if number in cuts:
-            units = regions.units_at(number)
+            at = _At(number, regions.units_at(number))
         groups_before, flags_before = work.groups.copy(), flags.copy()
         if isinstance(step.edit, Merge):
-            _merge(work, regions, units, step, step.edit.lifts, hierarchy.linkage)
+            _merge(work, regions, at, step, step.edit.lifts, hierarchy.linkage)
         elif isinstance(step.edit, Freeze):
-            flags[regions.nodes_at(step, units)] = step.edit.frozen
-            _freeze(work, lasting.get(number, units[:0]))
+            flags[regions.nodes_at(step, at.units)] = step.edit.frozen
+            _freeze(work, lasting.get(number, at.units[:0]))
         else:
             work.splits[number] = regions.raw_nodes(step)
-            _split(work, regions, units, work.splits[number], hierarchy.linkage)
+            _split(work, regions, at, work.splits[number], hierarchy.linkage)
         same = np.array_equal(groups_before, work.groups)
         if same and np.array_equal(flags_before, flags):
             idle.append(number)
@@ -127,7 +138,7 @@ def _freeze(work: _Work, nodes: NDArray[np.int64]) -> None:
 def _merge(
     work: _Work,
     regions: Regions,
-    units: NDArray[np.int64],
+    at: _At,
     step: Placed,
     lifts: Sequence[int],
     linkage: Linkage,
@@ -136,7 +147,7 @@ def _merge(
 
     If frozen ones are among them, nothing happens.
     """
-    nodes = regions.nodes_at(step, units)
+    nodes = regions.nodes_at(step, at.units)
     if not len(nodes) or work.frozen[nodes].any():
         return
     for number in lifts:
@@ -145,15 +156,15 @@ def _merge(
     group, *others = np.unique(work.groups[nodes]).tolist()
     for other in others:
         work.groups[work.groups == other] = group
+    # One split may cut what another one has to cut, too.
+    union = work.groups == group
     for strokes in work.splits.values() if others else ():
-        inside = strokes.numbers[work.groups[strokes.nodes] == group]
+        inside = strokes.numbers[union[strokes.nodes]]
         if (inside[:1] != inside[1:]).any():
-            _split(work, regions, units, strokes, linkage)
+            _split(work, regions, at, strokes, linkage)
 
 
-def _split(
-    work: _Work, regions: Regions, units: NDArray[np.int64], strokes: Strokes, linkage: Linkage
-) -> None:
+def _split(work: _Work, regions: Regions, at: _At, strokes: Strokes, linkage: Linkage) -> None:
     """Cut the groups that hold several scribbles, but for frozen ones."""
     pairs = np.unique(np.stack([work.groups[strokes.nodes], strokes.numbers], axis=1), axis=0)
     shared, number = np.unique(pairs[:, 0], return_counts=True)
@@ -163,7 +174,7 @@ def _split(
         nodes = np.flatnonzero(work.groups == group)
         if work.frozen[nodes].any():
             continue
-        parts = _parts(regions, units, nodes, seeds, work.links, linkage)
+        parts = _parts(regions, at, nodes, seeds, work.links, linkage)
         for part in np.unique(parts).tolist():
             own = nodes[parts == part]
             work.groups[own] = own[0]
@@ -171,95 +182,69 @@ def _split(
 
 def _parts(
     regions: Regions,
-    units: NDArray[np.int64],
+    at: _At,
     nodes: NDArray[np.int64],
     seeds: NDArray[np.int64],
     links: list[NDArray[np.int64]],
     linkage: Linkage,
 ) -> NDArray[np.int64]:
     """Seed that each of some nodes goes to; what a replay has found the next one knows."""
-    _, names = np.unique(units[nodes], return_inverse=True)
-    place = np.full(len(units), -1)
-    place[nodes] = np.arange(len(nodes))
-    names = _linked(names, seeds[nodes], [place[link] for link in links])
-    own: NDArray[np.int64] = np.zeros(int(names.max()) + 1, np.int64)
-    np.maximum.at(own, names, seeds[nodes])
-    key = blake2b(b"".join(array.tobytes() for array in (nodes, names, own))).digest()
+    wholes, unit_of = np.unique(at.units[nodes], return_inverse=True)
+    own: NDArray[np.int64] = np.zeros(len(wholes), np.int64)
+    np.maximum.at(own, unit_of, seeds[nodes])
+    place = np.full(len(at.units), -1)
+    place[nodes] = unit_of
+    names = _linked(own, [place[link] for link in links])
+    key = blake2b(b"".join(a.tobytes() for a in (np.array(at.number), wholes, own, names))).digest()
     known = regions.parts.get(key)
     if known is None:
-        known = _agglomerated(regions, place, nodes, names, own, linkage)
+        place[nodes] = -1
+        place[wholes] = np.arange(len(wholes))
+        known = _agglomerated(regions.graph_at(at.number, place), own, names, linkage)
         if len(regions.parts) >= _MOST_PARTS:
             regions.parts.clear()
         regions.parts[key] = known
-    return known
+    return known[unit_of]
 
 
 def _agglomerated(
-    regions: Regions,
-    place: NDArray[np.int64],
-    nodes: NDArray[np.int64],
-    names: NDArray[np.int64],
-    seeds: NDArray[np.int64],
-    linkage: Linkage,
+    graph: RegionGraph, seeds: NDArray[np.int64], names: NDArray[np.int64], linkage: Linkage
 ) -> NDArray[np.int64]:
-    """Seed that each of some nodes goes to, by agglomeration among them alone.
-
-    Parameters
-    ----------
-    regions : Regions
-    place : ndarray of int64, shape (N,)
-        Place of each node of all among these, -1 for others.
-    nodes, names : ndarray of int64, shape (M,)
-        Nodes, and for each which it is one with: from 0 without gaps.
-    seeds : ndarray of int64
-        Seed of each name.
-    linkage : str
-    """
-    first, second = (place[regions.graph.edges[:, side]] for side in (0, 1))
-    inside = np.flatnonzero((first >= 0) & (second >= 0))
-    edges = np.stack([first[inside], second[inside]], axis=1).astype(np.int32)
-    graph = replace(taken(regions.graph, inside), edges=edges, sizes=regions.graph.sizes[nodes])
-    if len(seeds) < len(nodes):
+    """Seed that each node of a graph goes to; those of one name go together."""
+    own: NDArray[np.int64] = np.zeros(int(names.max()) + 1, np.int64)
+    np.maximum.at(own, names, seeds)
+    if len(own) < len(names):
         graph = contracted(graph, names)
-    lookup = seeded_lookup(
-        SeededRegions(fragments=regions.fragments, graph=graph, seeds=seeds), linkage, None
-    )
-    found: NDArray[np.int64] = lookup[1:].astype(np.int64)
+    found = seeded_labels(graph, own, linkage)
     # What no contact leads to stays with the first scribble.
-    found[found == 0] = seeds[seeds > 0].min()
+    found[found == 0] = own[own > 0].min()
     return found[names]
 
 
-def _linked(
-    names: NDArray[np.int64], seeds: NDArray[np.int64], links: list[NDArray[np.int64]]
-) -> NDArray[np.int64]:
-    """Names of nodes, those being one that merges have joined, unless they have two seeds.
+def _linked(seeds: NDArray[np.int64], links: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Names of nodes, from 0, those being one that merges have joined, unless they have two seeds.
 
     Parameters
     ----------
-    names : ndarray of int64, shape (N,)
-        From 0 without gaps.
     seeds : ndarray of int64, shape (N,)
     links : list of ndarray of int64
         Nodes that belong together, -1 for none.
     """
-    inside = [names[link[link >= 0]].tolist() for link in links]
-    if not any(len(set(link)) > 1 for link in inside):
-        return names
-    owner: NDArray[np.int64] = np.zeros(int(names.max()) + 1, np.int64)
-    np.maximum.at(owner, names, seeds)
-    parent = list(range(len(owner)))
+    parent, owner = np.arange(len(seeds)), seeds.copy()
 
     def root(name: int) -> int:
         while parent[name] != name:
-            name = parent[name]
+            name = int(parent[name])
         return name
 
-    for link in inside:
-        for a, b in pairwise(link):
+    for link in links:
+        # In the order of the nodes, whatever later cuts have made of their ids.
+        for a, b in pairwise(np.unique(link[link >= 0]).tolist()):
             low, high = sorted((root(a), root(b)))
             if low != high and not (owner[low] and owner[high] and owner[low] != owner[high]):
                 parent[high] = low
                 owner[low] = max(owner[low], owner[high])
+    if (parent == np.arange(len(parent))).all():
+        return parent
     roots = np.array([root(name) for name in range(len(parent))])
-    return np.unique(roots, return_inverse=True)[1][names]
+    return np.unique(roots, return_inverse=True)[1]

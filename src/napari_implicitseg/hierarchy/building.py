@@ -26,7 +26,8 @@ __all__ = ["FragmentChoice", "build_hierarchy", "has_membranes"]
 FragmentChoice = Literal["auto", "watershed", "higra", "distance", "voxels"]
 """How voxels become fragments; see `build_hierarchy`."""
 
-# Below it an edge is weak, and above it, as the share of weak edges, a voxel is membrane.
+# Below it an edge is weak, and above it, as the share of weak edges, a voxel is membrane: half of
+# the edges of a voxel lead across the steps of an oblique border without any thickness.
 _MEMBRANE = 0.5
 # Watershed hierarchies of higra take minutes and gigabytes beyond this.
 _MOST_VOXELS = 160**3
@@ -134,7 +135,7 @@ def has_membranes(affinities: Affinities) -> bool:
     weak = inside = 0
     for axis in axes:
         length = axis.values.shape[1]
-        rows = (boundary >= _MEMBRANE).reshape(axis.values.shape)
+        rows = (boundary > _MEMBRANE).reshape(axis.values.shape)
         values = axis.values[:, axis.first : axis.first + length - 1]
         low = (values < _MEMBRANE) & (values >= 0)
         weak += int(np.count_nonzero(low))

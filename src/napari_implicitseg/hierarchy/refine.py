@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import LabelArray
 
-__all__ = ["FacePairs", "contracted", "face_pairs", "fragment_boxes", "split_fragments", "taken"]
+__all__ = [
+    "FacePairs",
+    "contracted",
+    "face_pairs",
+    "fragment_boxes",
+    "split_fragments",
+    "stacked",
+    "taken",
+    "touching",
+]
 
 _COLUMNS = ("counts", "sums", "maxima", "places", "histograms", "far_counts", "far_sums")
 
@@ -139,8 +148,8 @@ def split_fragments(
         if affinities is None
         else _contacts(whole, fragments, affinities, boxes, parts)
     )
-    kept = ~_touching(graph, np.array([*parts]) - 1)
-    return _joined(whole, kept, fresh), new_boxes, parts
+    kept = ~touching(graph, np.array([*parts]) - 1)
+    return stacked(whole.sizes, [taken(whole, kept), fresh]), new_boxes, parts
 
 
 def _slices(box: NDArray[np.int64]) -> tuple[slice, ...]:
@@ -235,12 +244,12 @@ def _contacts(
     found = []
     for box, own in wide:
         local = _window_graph(graph, fragments, affinities, box)
-        found.append(taken(local, _touching(local, own) & ~_touching(local, done)))
+        found.append(taken(local, touching(local, own) & ~touching(local, done)))
         done = np.concatenate([done, own])
-    return _stacked(graph.sizes, found)
+    return stacked(graph.sizes, found)
 
 
-def _touching(graph: RegionGraph, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+def touching(graph: RegionGraph, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether each edge has an end among some nodes."""
     first, second = (np.isin(graph.edges[:, side], nodes) for side in (0, 1))
     return first | second
@@ -347,7 +356,7 @@ def contracted(graph: RegionGraph, names: NDArray[np.int64]) -> RegionGraph:
     return replace(first, sizes=sizes, edges=ends[order[starts]].astype(np.int32), **summed)
 
 
-def _stacked(sizes: NDArray[np.int64], graphs: list[RegionGraph]) -> RegionGraph:
+def stacked(sizes: NDArray[np.int64], graphs: list[RegionGraph]) -> RegionGraph:
     """Return the graph of the edges of several, in ascending order.
 
     What one of them does not know is not known.
@@ -360,8 +369,3 @@ def _stacked(sizes: NDArray[np.int64], graphs: list[RegionGraph]) -> RegionGraph
         if all(value is not None for value in values):
             columns[name] = np.concatenate(values)[order]
     return RegionGraph(sizes=sizes, edges=edges[order], **columns)
-
-
-def _joined(graph: RegionGraph, kept: NDArray[np.bool_], fresh: RegionGraph) -> RegionGraph:
-    """Return the graph of edges that stay and of new ones."""
-    return _stacked(graph.sizes, [taken(graph, kept), fresh])

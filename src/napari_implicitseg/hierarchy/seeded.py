@@ -29,6 +29,7 @@ __all__ = [
     "cut_by_seeds",
     "places_by_seed",
     "seed_regions",
+    "seeded_labels",
     "seeded_lookup",
 ]
 
@@ -163,33 +164,57 @@ def seeded_lookup(
 ) -> NDArray[np.uint32]:
     """Label of each fragment, 0 first: its seed's id, or a new one, or 0 for none.
 
+    Parameters
+    ----------
+    regions : SeededRegions
+    linkage, threshold
+        See `seeded_labels`.
+    taken : ndarray of int64, optional
+        Ids that objects without seeds must not get; by default those of the regions.
+    """
+    labels = seeded_labels(regions.graph, regions.seeds, linkage, threshold, taken=taken)
+    return np.concatenate([[0], labels]).astype(np.uint32)
+
+
+def seeded_labels(
+    graph: RegionGraph,
+    seeds: NDArray[np.int64],
+    linkage: Linkage,
+    threshold: float | None = None,
+    *,
+    taken: NDArray[np.int64] | None = None,
+) -> NDArray[np.int64]:
+    """Label of each node of a graph: its seed's id, or a new one, or 0 for none.
+
     Regions merge by affinity, best first, but for those of different seeds.
 
     Parameters
     ----------
-    regions : SeededRegions
+    graph : RegionGraph
+    seeds : ndarray of int64, shape (N,)
+        0 for none.
     linkage : str
         If it is none by affinity, or the graph does not have what it needs, the mean counts.
     threshold : float, optional
         See `Hierarchy.cut_with_seeds`.
     taken : ndarray of int64, optional
-        Ids that objects without seeds must not get; by default those of the regions.
+        Ids that objects without seeds must not get; by default the seeds.
     """
-    usable = linkage in AFFINITY_LINKAGES and _has_statistics(regions.graph, linkage)
+    usable = linkage in AFFINITY_LINKAGES and _has_statistics(graph, linkage)
     kind: Linkage = linkage if usable else "mean"
-    parents, altitudes = agglomerate(regions.graph, kind, seeds=regions.seeds)
+    parents, altitudes = agglomerate(graph, kind, seeds=seeds)
     level = math.inf if threshold is None else 1 - threshold
     roots = np.empty(len(parents), np.int64)
     roots_up_to(parents, altitudes, level, False, roots)
-    root_of = roots[: len(regions.seeds)]
+    root_of = roots[: len(seeds)]
     label_of = np.zeros(len(parents), np.int64)
-    np.maximum.at(label_of, root_of, regions.seeds)
+    np.maximum.at(label_of, root_of, seeds)
     if threshold is not None:
         _, first = np.unique(root_of, return_index=True)
         free = root_of[np.sort(first)]
         free = free[label_of[free] == 0]
-        label_of[free] = _new_ids(len(free), regions.seeds if taken is None else taken)
-    return np.concatenate([[0], label_of[root_of]]).astype(np.uint32)
+        label_of[free] = _new_ids(len(free), seeds if taken is None else taken)
+    return label_of[root_of]
 
 
 def _new_ids(number: int, taken: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,391 @@
+"""What the neurons widget has computed in its thread: prediction, hierarchy, seeds, training.
+
+Nothing here knows Qt or touches a layer: a request holds arrays, an outcome
+holds what the widget shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_implicitseg._types import LabelArray, Progress
+    from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.hierarchy._decisions import Decision
+    from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split
+    from napari_implicitseg.hierarchy.proofreading import Proofreading
+    from napari_implicitseg.hierarchy.tree import Hierarchy, Linkage
+
+__all__ = [
+    "Outcome",
+    "PredictRequest",
+    "Request",
+    "SeedRequest",
+    "SegmentRequest",
+    "SplitRequest",
+    "TrainRequest",
+    "UncertainRequest",
+    "direct_offsets",
+    "threshold_at",
+    "warm_up",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a request came to; what it did not ask for is None.
+
+    Attributes
+    ----------
+    request : Request
+    affinities : Affinities or None
+    work : Proofreading or None
+    labels : ndarray of uint32 or None
+    model : str
+        Folder of a model that was trained.
+    strokes : tuple of ndarray or None
+        Where the strokes of a split are, as `numpy.nonzero` says it.
+    decisions : list of Decision or None
+    """
+
+    request: Request
+    affinities: Affinities | None = None
+    work: Proofreading | None = None
+    labels: LabelArray | None = None
+    model: str = ""
+    strokes: tuple[NDArray[np.intp], ...] | None = None
+    decisions: list[Decision] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictRequest:
+    """Affinities of an image by a model.
+
+    Attributes
+    ----------
+    image : array, shape (*S) or (*S, C)
+    name : str
+        Of the layer, for messages.
+    channel_axis : int or None
+    spacing : tuple of float or None
+        Voxel size in the unit of models; None if it is not known.
+    model : str
+        Folder, or name of a shipped model.
+    """
+
+    image: Any
+    name: str
+    channel_axis: int | None
+    spacing: tuple[float, ...] | None
+    model: str
+
+    doing = "Predicting"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Predict; in the worker thread.
+
+        Raises
+        ------
+        ImplicitSegError
+            Whatever `predict_affinities` refuses, with the name of the layer.
+        """
+        from napari_implicitseg import api
+
+        progress(0.0, "Reading the model")
+        try:
+            found = api.predict_affinities(
+                self.image,
+                self.model,
+                spacing=self.spacing,
+                channel_axis=self.channel_axis,
+                progress=progress,
+            )
+        except InputError as error:
+            raise InputError(f"Layer '{self.name}': {error}") from error
+        return Outcome(request=self, affinities=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRequest:
+    """A hierarchy of affinities, cut at a threshold.
+
+    Attributes
+    ----------
+    affinities : Affinities, or array, shape (K, z, y, x)
+        Of an array K is 2 or 3: the direct ones along y and x, or z, y and x.
+    name : str
+        Of the layer, for messages.
+    linkage : str
+    share : float
+        Where the slider is, 0 to 1; see `threshold_at`.
+    edits : tuple of Merge, Split or Freeze
+        Corrections to replay.
+    """
+
+    affinities: Any
+    name: str
+    linkage: Linkage
+    share: float
+    edits: tuple[Merge | Split | Freeze, ...] = ()
+
+    doing = "Segmenting"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Segment; in the worker thread.
+
+        Raises
+        ------
+        ImplicitSegError
+            Whatever `build_hierarchy` refuses, with the name of the layer.
+        """
+        from napari_implicitseg import api
+        from napari_implicitseg.hierarchy.proofreading import Proofreading
+
+        progress(0.0, "Reading the affinities")
+        try:
+            hierarchy = api.build_hierarchy(
+                self._affinities(), linkage=self.linkage, progress=progress
+            )
+            work = Proofreading(hierarchy, threshold_at(hierarchy, self.share), self.edits)
+        except InputError as error:
+            raise InputError(f"Layer '{self.name}': {error}") from error
+        return Outcome(request=self, work=work, labels=work.labels())
+
+    def _affinities(self) -> Affinities:
+        """Affinities, those of a layer with the offsets that their number stands for."""
+        from napari_implicitseg.api import Affinities
+
+        if isinstance(self.affinities, Affinities):
+            return self.affinities
+        data = np.ascontiguousarray(self.affinities, np.float32)
+        offsets = direct_offsets(len(data), data.ndim - 1)
+        return Affinities(data=data, offsets=offsets, spacing=(1.0,) * (data.ndim - 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedRequest:
+    """A cut by seeds.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+    seeds : ndarray of int, shape S
+    name : str
+        Of the layer of the seeds, for messages.
+    """
+
+    hierarchy: Hierarchy
+    seeds: Any
+    name: str
+
+    doing = "Cutting by seeds"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Cut; in the worker thread.
+
+        Raises
+        ------
+        ImplicitSegError
+            Whatever `Hierarchy.cut_with_seeds` refuses, with the name of the layer.
+        """
+        progress(0.0, "Cutting by seeds")
+        try:
+            labels = self.hierarchy.cut_with_seeds(np.asarray(self.seeds))
+        except InputError as error:
+            raise InputError(f"Layer '{self.name}': {error}") from error
+        return Outcome(request=self, labels=labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """A model that goes on learning from painted sections.
+
+    Attributes
+    ----------
+    image : array, shape (*S) or (*S, C)
+    labels : array of int, shape S
+        0 is unlabelled.
+    name : str
+        Of the layer of the labels, for messages.
+    channel_axis, spacing
+        See `PredictRequest`.
+    model : str
+        What to go on from.
+    steps : int
+    out : str
+        Folder of the new model.
+    """
+
+    image: Any
+    labels: Any
+    name: str
+    channel_axis: int | None
+    spacing: tuple[float, ...] | None
+    model: str
+    steps: int
+    out: str
+
+    doing = "Training"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Train; in the worker thread.
+
+        Raises
+        ------
+        ImplicitSegError
+            Whatever `train_affinities` refuses, with the name of the layer.
+        """
+        from napari_implicitseg import api
+
+        progress(0.0, "Reading the labels")
+        raw = self.image
+        if self.channel_axis is not None:
+            raw = np.moveaxis(np.asarray(raw), self.channel_axis, 0)
+        # The user may paint on meanwhile.
+        volume = api.TrainingVolume(
+            raw=raw, labels=np.array(self.labels), spacing=self.spacing, name=f"'{self.name}'"
+        )
+        api.train_affinities(
+            [volume],
+            config=api.TrainConfig(steps=self.steps),
+            out=self.out,
+            start=self.model,
+            progress=progress,
+        )
+        return Outcome(request=self, model=self.out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRequest:
+    """A split of neurons between strokes.
+
+    Attributes
+    ----------
+    work : Proofreading
+        A copy, which is changed; a shallow one will do, as edits replace what it holds.
+    strokes : array of int, shape S
+    name : str
+        Of their layer, for messages.
+    """
+
+    work: Proofreading
+    strokes: Any
+    name: str
+
+    doing = "Splitting"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Split; in the worker thread.
+
+        Raises
+        ------
+        InputError
+            If there are no strokes, or no object has strokes of two ids.
+        """
+        progress(0.0, "Splitting")
+        strokes = np.array(self.strokes)
+        shape = self.work.fragments.shape
+        if strokes.shape != shape:
+            raise InputError(
+                f"Layer '{self.name}' has shape {strokes.shape} but the neurons have {shape}. "
+                "Make a matching one with New scribbles."
+            )
+        places = np.nonzero(strokes)
+        if not len(places[0]):
+            raise InputError(
+                f"Layer '{self.name}' is empty. Paint two strokes of different labels into the "
+                "neuron that is to be cut; M is the next label."
+            )
+        self.work.split(strokes)
+        return Outcome(request=self, work=self.work, strokes=places)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UncertainRequest:
+    """The decisions that were closest.
+
+    Attributes
+    ----------
+    work : Proofreading
+        A copy.
+    limit : int
+        How many.
+    """
+
+    work: Proofreading
+    limit: int
+
+    doing = "Looking for uncertain decisions"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Look; in the worker thread."""
+        progress(0.0, self.doing)
+        return Outcome(request=self, decisions=self.work.uncertain(self.limit))
+
+
+Request = (
+    PredictRequest | SegmentRequest | SeedRequest | TrainRequest | SplitRequest | UncertainRequest
+)
+
+
+def direct_offsets(number: int, ndim: int) -> tuple[tuple[int, ...], ...]:
+    """Offsets of the last `number` axes: negative unit vectors.
+
+    Raises
+    ------
+    InputError
+        If there are more of them than axes, or fewer than 2.
+    """
+    if not 2 <= number <= ndim:
+        raise InputError(
+            f"There are {number} affinities per voxel of a volume with {ndim} axes; give those "
+            "of the direct neighbours, along z, y and x or along y and x."
+        )
+    axes = range(ndim - number, ndim)
+    return tuple(tuple(-int(a == axis) for a in range(ndim)) for axis in axes)
+
+
+def threshold_at(hierarchy: Hierarchy, share: float) -> float:
+    """Threshold that a place of the slider stands for; to the right there are more objects.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    share : float
+        0 to 1. Of linkages by affinity it is the threshold; of others the share of the merges
+        that are not done.
+    """
+    if hierarchy.by_affinity:
+        return share
+    merges = np.sort(hierarchy.altitudes[hierarchy.size :])
+    merges = merges[np.isfinite(merges)]
+    done = round((1 - share) * len(merges))
+    return float(merges[done - 1]) if done else 0.0
+
+
+def warm_up(progress: Progress) -> None:
+    """Import what a segmentation needs and compile it, on a tiny volume."""
+    from napari_implicitseg import api
+    from napari_implicitseg.hierarchy._lookups import look_up
+    from napari_implicitseg.hierarchy.proofreading import Proofreading
+
+    labels = np.ones((4, 12, 12), np.int64)
+    labels[:, :, 6:] = 2
+    labels[:, :5] += 2
+    found = api.labels_to_affinities(labels, direct_offsets(3, 3))
+    work = Proofreading(api.build_hierarchy(found, progress=progress), 0.5)
+    work.merge((0, 0, 0), (0, 0, 11))
+    work.split([[(0, 0, 0)], [(0, 0, 11)]])
+    work.uncertain(1)
+    progress(1.0, "Warmed up")
+    # Textures of few colours and of many.
+    for kind in (np.uint8, np.uint16):
+        flat = work.fragments.reshape(-1)
+        look_up(work.lookup.astype(kind), flat, np.empty(flat.shape, kind))

@@ -1,0 +1,256 @@
+"""The steps of the neurons widget, each a part of the panel: looks without doings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.layers import Image, Labels, Points
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
+from napari_implicitseg.widgets._controls import button, fold, form, row
+from napari_implicitseg.widgets._neurons_inputs import LINKAGES
+from napari_implicitseg.widgets._neurons_models import ModelBox, free_folder
+from napari_implicitseg.widgets._neurons_view import NEURONS_OF
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+    from napari.viewer import Viewer
+
+__all__ = ["KEYS", "CorrectStep", "CutStep", "PredictStep", "SeedStep", "TrainStep"]
+
+KEYS = {
+    "merge": "M",
+    "split": "S",
+    "freeze": "F",
+    "next": "N",
+    "undo": "Control-Z",
+    "redo": "Control-Shift-Z",
+}
+"""Keys bound while the widget is open."""
+
+_TICKS = 1000
+_BOLD = "font-weight: bold; padding: 6px;"
+
+
+class PredictStep(QWidget):
+    """Image, model, *Predict*."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.image_box = LayerComboBox(viewer, (Image,), empty="open an image first")
+        self.image_box.setToolTip(
+            "The image to segment, 2D or 3D; multiscale: the level shown. Or affinities, 0 to 1, "
+            "of shape (3, z, y, x), of the neighbours before along z, y and x; or 2, y and x."
+        )
+        self.model_box = ModelBox()
+        self.predict_button = button("Predict", "Let the model predict affinities of the image.")
+        self.predict_button.setStyleSheet(_BOLD)
+        layout = _titled(self, "1  From the image to affinities")
+        lines = form()
+        lines.addRow("Image", self.image_box)
+        lines.addRow("Model", self.model_box)
+        layout.addLayout(lines)
+        layout.addWidget(self.predict_button)
+
+
+class CutStep(QWidget):
+    """Linkage, *Segment*, slider."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linkage_box = choice_box(
+            LINKAGES, "What two regions are merged by; the mean affinity of their contact is best."
+        )
+        self.segment_button = button(
+            "Segment", "Make neurons of the affinities. Corrections made so far are kept."
+        )
+        self.segment_button.setStyleSheet(_BOLD)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, _TICKS)
+        self.slider.setValue(_TICKS // 2)
+        self.slider.setToolTip("To the left neurons merge, to the right they come apart.")
+        self.count = QLabel()
+        self.alone_box = QCheckBox("Show only the current neuron")
+        layout = _titled(self, "2  From affinities to neurons")
+        lines = form()
+        lines.addRow("Merge by", self.linkage_box.native)
+        layout.addLayout(lines)
+        layout.addWidget(self.segment_button)
+        layout.addWidget(self.slider)
+        layout.addWidget(self.count)
+        layout.addWidget(self.alone_box)
+
+    @property
+    def share(self) -> float:
+        """Where the slider is, 0 to 1."""
+        return int(self.slider.value()) / _TICKS
+
+    def show_count(self, threshold: float | None, count: int) -> None:
+        """Show threshold and number of neurons, or that there are none."""
+        text = "" if threshold is None else f"Threshold {threshold:.3g}: {count:,} neurons"
+        self.count.setText(text)
+        self.slider.setEnabled(threshold is not None)
+        self.alone_box.setEnabled(threshold is not None)
+
+
+class CorrectStep(QWidget):
+    """Buttons of the corrections, and the current object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.current = QLabel()
+        self.current.setWordWrap(True)
+        self.merge_button = button("Merge", "Click two neurons that are one.")
+        self.merge_button.setCheckable(True)
+        self.split_button = button(
+            "Split", "Cut a neuron between two strokes of different labels, painted in 'scribbles'."
+        )
+        self.scribbles_button = button("New scribbles", "Add the layer for the strokes and paint.")
+        self.freeze_button = button(
+            "Freeze", "Keep the current neuron as it is wherever the slider goes; or no longer."
+        )
+        self.next_button = button("Next uncertain", "Go to the decision that was closest.")
+        self.undo_button = button("Undo", "Take the last correction back.")
+        self.redo_button = button("Redo", "Do again what was taken back.")
+        self.save_button = button("Save edits", "Save the corrections beside the labels, as JSON.")
+        self.load_button = button("Load edits", "Replay saved corrections in place of these.")
+        layout = _titled(self, "3  Correct")
+        layout.addWidget(self.current)
+        grid = QGridLayout()
+        first, *others = self.buttons
+        grid.addWidget(first, 0, 0, 1, 2)
+        for place, control in enumerate(others, start=2):
+            grid.addWidget(control, place // 2, place % 2)
+        layout.addLayout(grid)
+
+    @property
+    def buttons(self) -> tuple[QPushButton, ...]:
+        """All buttons, in order."""
+        return (
+            self.next_button,
+            self.merge_button,
+            self.freeze_button,
+            self.scribbles_button,
+            self.split_button,
+            self.undo_button,
+            self.redo_button,
+            self.save_button,
+            self.load_button,
+        )
+
+    def show_keys(self, taken: tuple[str, ...]) -> None:
+        """Show the keys on the buttons; those that are taken work in the neurons' layer only."""
+        controls = {
+            "merge": (self.merge_button, "Merge"),
+            "split": (self.split_button, "Split"),
+            "freeze": (self.freeze_button, "Freeze"),
+            "next": (self.next_button, "Next uncertain"),
+            "undo": (self.undo_button, "Undo"),
+            "redo": (self.redo_button, "Redo"),
+        }
+        for name, (control, text) in controls.items():
+            key = KEYS[name]
+            shown = key.replace("Control", "Ctrl").replace("-", "+")
+            hint = f"Key: {shown}"
+            if key in taken:
+                hint += ", while the neurons' layer is chosen: else something else has it."
+            control.setText(f"{text} ({shown})")
+            control.setToolTip(f"{control.toolTip().split(' Key: ')[0]} {hint}")
+
+
+class SeedStep(QWidget):
+    """Layer of seeds and a button, folded."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.seeds_box = LayerComboBox(
+            viewer, (Labels, Points), empty="none", optional=True, lists=_is_free
+        )
+        self.seeds_box.setToolTip(
+            "Labels: each id is the seed of one neuron. Points: each is one, or those of one "
+            "number in the feature column 'label' are."
+        )
+        self.seed_button = button(
+            "Cut by seeds", "Add a layer in which every seed has grown to a neuron of its id."
+        )
+        content = QWidget()
+        lines = form(content)
+        lines.addRow("Seeds", self.seeds_box)
+        lines.addRow("", self.seed_button)
+        _folded(self, "Neurons from seeds", content)
+
+
+class TrainStep(QWidget):
+    """Painted sections, steps, folder and *Train from these labels*, folded."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.labels_box = LayerComboBox(
+            viewer, (Labels,), empty="none", optional=True, lists=_is_free
+        )
+        self.labels_box.setToolTip(
+            "Sections in which every neuron has an id of its own; 0 is not painted, and teaches "
+            "nothing."
+        )
+        self.steps_box = QSpinBox()
+        self.steps_box.setRange(1, 1_000_000)
+        self.steps_box.setValue(1000)
+        self.steps_box.setToolTip("Training steps. A thousand take minutes on a graphics card.")
+        self.folder_edit = QLineEdit(free_folder("neurons"))
+        self.folder_edit.setToolTip("Folder of the new model; one that is not there yet.")
+        self.folder_button = button("...", "Choose a folder in which to put the model.")
+        self.train_button = button(
+            "Train from these labels", "Go on training the model of step 1 with these sections."
+        )
+        content = QWidget()
+        lines = form(content)
+        lines.addRow("Sections", self.labels_box)
+        lines.addRow("Steps", self.steps_box)
+        lines.addRow("New model", row(self.folder_edit, self.folder_button))
+        lines.addRow("", self.train_button)
+        self.folder_button.clicked.connect(self._choose_folder)
+        _folded(self, "Train from painted sections", content)
+
+    def ask_folder(self) -> str:
+        """Ask for a folder; empty if the user thinks better of it."""
+        return str(QFileDialog.getExistingDirectory(self, "Folder of the new model"))
+
+    def _choose_folder(self) -> None:
+        if folder := self.ask_folder():
+            self.folder_edit.setText(folder)
+
+
+def _titled(widget: QWidget, title: str) -> QVBoxLayout:
+    """Lay a part of the panel out under its title."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(0, 4, 0, 0)
+    label = QLabel(title)
+    label.setStyleSheet("font-weight: bold; color: #8aa6c8;")
+    layout.addWidget(label)
+    return layout
+
+
+def _folded(widget: QWidget, title: str, content: QWidget) -> None:
+    """Lay a part of the panel out that is hidden at first."""
+    layout = QVBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.addWidget(fold(title, content))
+    layout.addWidget(content)
+
+
+def _is_free(layer: Layer) -> bool:
+    """Whether a layer may hold what a person has drawn: the neurons are made."""
+    return NEURONS_OF not in layer.metadata
