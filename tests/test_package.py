@@ -128,7 +128,8 @@ def test_every_contribution_names_a_command_that_is_there():
     named = {part.command for part in (*found.widgets, *found.sample_data)}
     named |= {item.command for items in found.menus.values() for item in items}
     assert named == commands
-    assert [w.display_name for w in found.widgets] == ["Scribble to mask", "Repair labels", "Volume to neurons"]
+    names = [w.display_name for w in found.widgets]
+    assert names == ["Scribble to mask", "Repair labels", "Volume to neurons"]
     assert "napari/layers/annotate" in found.menus
 
 
