@@ -8,6 +8,7 @@ import numpy as np
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy._components import as_affinities, direct_edges
+from napari_implicitseg.hierarchy._progress import part_of, silent
 from napari_implicitseg.hierarchy._seeded import boundary_map
 from napari_implicitseg.hierarchy.fragments import make_fragments
 from napari_implicitseg.hierarchy.linkages import BINS, agglomerate, checked_quantile, merge_order
@@ -93,7 +94,7 @@ def build_hierarchy(
     check_linkage(linkage)
     share = checked_quantile(quantile)
     edges = as_affinities(affinities, offsets)
-    tell = progress or _silent
+    tell = progress or silent
     regions = _fragments(edges, fragments, min_size, per_section, part_of(tell, 0.0, 0.6))
     tell(0.6, "Contacts of fragments")
     graph = region_graph(edges, regions, bins=BINS if linkage == "quantile" else 0)
@@ -114,15 +115,6 @@ def build_hierarchy(
         graph=graph,
         affinities=edges,
     )
-
-
-def part_of(progress: Progress, low: float, high: float) -> Progress:
-    """Return the progress of a part of the work."""
-    return lambda share, text: progress(low + (high - low) * share, text)
-
-
-def _silent(fraction: float, message: str, /) -> None:
-    """Tell nobody."""
 
 
 def has_membranes(affinities: Affinities) -> bool:

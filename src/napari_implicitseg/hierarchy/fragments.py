@@ -20,6 +20,7 @@ from napari_implicitseg.hierarchy._components import (
     checked_threshold,
     direct_edges,
 )
+from napari_implicitseg.hierarchy._progress import silent
 from napari_implicitseg.hierarchy._region_kernels import (
     count_sizes,
     merge_small,
@@ -135,7 +136,7 @@ def make_fragments(
         raise InputError(f"min_size is {min_size}; give a whole number of voxels.")
     least, level = checked_size(min_size), checked_threshold(threshold)
     reach = _checked_reach(seed_distance)
-    report = progress or _silent
+    report = progress or silent
     shape, axes, by_section = _edges(affinities, per_section)
     report(0.0, "Cutting into fragments")
     if method == "distance":
@@ -150,10 +151,6 @@ def make_fragments(
         _merge_small(labels, axes, least)
     report(1.0, "Cut into fragments")
     return labels.reshape(shape)
-
-
-def _silent(fraction: float, message: str, /) -> None:
-    """Stand in for a callback that is not there."""
 
 
 def _checked_reach(value: Any) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.hierarchy._lookups import look_up, number_roots, roots_up_to
+from napari_implicitseg.hierarchy._lookups import number_roots, paint, roots_up_to
 from napari_implicitseg.hierarchy.linkages import agglomerate
 from napari_implicitseg.hierarchy.region_graph import region_graph
 from napari_implicitseg.hierarchy.tree import checked_affinity
@@ -67,9 +67,7 @@ def stitch_sections(
     roots_up_to(parents, altitudes, 1 - level, False, roots)
     lookup = np.zeros(len(graph.sizes) + 1, np.uint32)
     number_roots(roots, lookup)
-    out = np.empty_like(sections)
-    look_up(lookup, sections.reshape(-1), out.reshape(-1))
-    return out
+    return paint(lookup, sections)
 
 
 def _numbered(labels: NDArray[Any]) -> LabelArray:
