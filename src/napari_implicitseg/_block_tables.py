@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg._borders import BorderZone, checked_spacing
+from napari_implicitseg._borders import BorderZone
 from napari_implicitseg._contingency import Contingency, check_kind, check_shapes
 from napari_implicitseg._pair_counts import PairCounter
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,6 +10,7 @@ import numba
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import BoolArray
 
-__all__ = ["BorderZone", "checked_spacing"]
+__all__ = ["BorderZone"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -147,22 +148,3 @@ def _checked_border(border: Any) -> float:
             f"border is {border!r}; give a distance from 0, in the unit of spacing, or None."
         )
     return far
-
-
-def checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
-    """Return the size of a voxel as floats; None stands for 1 along each axis.
-
-    Raises
-    ------
-    InputError
-        If it is not `ndim` positive numbers.
-    """
-    if spacing is None:
-        return (1.0,) * ndim
-    try:
-        values = tuple(float(s) for s in spacing)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"spacing is {spacing!r}; give {ndim} positive numbers.") from error
-    if len(values) != ndim or not all(math.isfinite(s) and s > 0 for s in values):
-        raise InputError(f"spacing is {values}; give {ndim} positive numbers, in axis order.")
-    return values

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Offsets",
     "checked_offsets",
-    "checked_spacing",
     "edge_slices",
     "edge_step",
     "edges_inside",
@@ -31,25 +31,6 @@ Offsets = tuple[tuple[int, ...], ...]
 _LONGEST = (1 << 31) - 1
 # In voxels of the finest axis.
 _REACHES = (3, 9, 27)
-
-
-def checked_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:
-    """Return the size of a voxel as floats; None stands for 1 along each axis.
-
-    Raises
-    ------
-    InputError
-        If it is not `ndim` positive numbers.
-    """
-    if spacing is None:
-        return (1.0,) * ndim
-    try:
-        values = tuple(float(s) for s in spacing)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"spacing is {spacing!r}; give {ndim} positive numbers.") from error
-    if len(values) != ndim or not all(math.isfinite(s) and s > 0 for s in values):
-        raise InputError(f"spacing is {values}; give {ndim} positive numbers, in axis order.")
-    return values
 
 
 def checked_offsets(offsets: Any, ndim: int) -> Offsets:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from napari_implicitseg.affinities._offsets import checked_spacing
 from napari_implicitseg.affinities.ops import checked_truth
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

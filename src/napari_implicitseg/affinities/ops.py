@@ -16,13 +16,13 @@ import numpy as np
 from napari_implicitseg.affinities._offsets import (
     Offsets,
     checked_offsets,
-    checked_spacing,
     edge_slices,
     edge_step,
     edges_inside,
     neighbourhood,
 )
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
