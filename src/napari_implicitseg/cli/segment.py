@@ -73,8 +73,13 @@ def segment(
         ),
     ] = "auto",
     min_size: Annotated[
-        int, typer.Option(min=0, help="Voxels that a fragment has at least; 0 leaves all.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Voxels that a fragment has at least; 0 leaves all. By default 25 for watershed "
+            "and higra in volumes of more than 64^3 voxels, else 0.",
+        ),
+    ] = None,
     optimal: Annotated[
         bool,
         typer.Option("--optimal", help="Cut each part of the hierarchy where that costs least."),

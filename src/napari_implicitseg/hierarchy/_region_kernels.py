@@ -17,12 +17,9 @@ __all__ = [
     "add_contacts",
     "add_far",
     "count_bins",
-    "count_faces",
     "count_sizes",
     "fill_quantiles",
-    "merge_small",
-    "place_faces",
-    "raise_maxima",
+    "list_faces",
     "sort_rows",
 ]
 
@@ -44,14 +41,16 @@ def count_sizes(labels, sizes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def count_faces(labels, values, first, sizes, least, starts):  # type: ignore[no-untyped-def]
-    """Count the known edges of one axis that join two fragments, under the smaller id plus 2.
+def list_faces(labels, values, first, starts, others):  # type: ignore[no-untyped-def]
+    """List the known edges of one axis that join two fragments, by the smaller id.
 
-    Of edges in a row between the same two, one is counted. From `least` 1, those are left out
-    both of whose fragments have `least` voxels.
+    Of edges in a row between the same two, one is taken. Without room in `others` they are
+    counted, at the smaller id plus 2 of `starts`. Else the larger ids are written down, from
+    `starts[a + 1]` on, which moves along.
     """
     outer, length, inner = values.shape
     u = v = np.uint32(0)
+    counting = others.size == 0
     for o in range(outer):
         for i in range(length - 1):
             start = (o * length + i) * inner
@@ -62,27 +61,10 @@ def count_faces(labels, values, first, sizes, least, starts):  # type: ignore[no
                 if a == u and b == v:
                     continue
                 u, v = a, b
-                if least == 0 or sizes[a] < least or sizes[b] < least:
-                    starts[np.int64(min(a, b)) + 2] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def place_faces(labels, values, first, sizes, least, starts, others):  # type: ignore[no-untyped-def]
-    """Write down the larger ids of the faces counted, from `starts[a + 1]` on, and move that."""
-    outer, length, inner = values.shape
-    u = v = np.uint32(0)
-    for o in range(outer):
-        for i in range(length - 1):
-            start = (o * length + i) * inner
-            for j in range(inner):
-                a, b = labels[start + j], labels[start + inner + j]
-                if a == b or a == 0 or b == 0 or values[o, i + first, j] < 0:
-                    continue
-                if a == u and b == v:
-                    continue
-                u, v = a, b
-                if least == 0 or sizes[a] < least or sizes[b] < least:
-                    row = np.int64(min(a, b)) + 1
+                row = np.int64(min(a, b)) + 1
+                if counting:
+                    starts[row + 1] += 1
+                else:
                     others[starts[row]] = max(a, b)
                     starts[row] += 1
 
@@ -166,22 +148,6 @@ def add_contacts(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def raise_maxima(labels, values, first, starts, others, maxima):  # type: ignore[no-untyped-def]
-    """Raise the largest affinity of the edges of the graph by the known ones of one axis."""
-    outer, length, inner = values.shape
-    for o in range(outer):
-        for i in range(length - 1):
-            start = (o * length + i) * inner
-            for j in range(inner):
-                a, b = labels[start + j], labels[start + inner + j]
-                value = values[o, i + first, j]
-                if a != b and a and b and value >= 0:
-                    e = _edge(starts, others, a, b)
-                    if e >= 0 and value > maxima[e]:
-                        maxima[e] = value
-
-
-@numba.njit(cache=True, nogil=True)
 def count_bins(labels, values, first, starts, others, histograms):  # type: ignore[no-untyped-def]
     """Count the affinities of the known edges of one axis in equal bins from 0 to 1."""
     outer, length, inner = values.shape
@@ -253,20 +219,3 @@ def add_far(labels, values, known, offset, starts, others, counts, sums):  # typ
                     counts[e] += 1
                     sums[e] += value
     return True
-
-
-@numba.njit(cache=True, nogil=True)
-def merge_small(parent, sizes, sources, targets, order, least):  # type: ignore[no-untyped-def]
-    """Join the ends of edges in the order given, as long as one has fewer than `least` voxels."""
-    for e in order:
-        a, b = np.int64(sources[e]), np.int64(targets[e])
-        while parent[a] != a:
-            parent[a] = parent[parent[a]]
-            a = parent[a]
-        while parent[b] != b:
-            parent[b] = parent[parent[b]]
-            b = parent[b]
-        if a != b and (sizes[a] < least or sizes[b] < least):
-            root, other = min(a, b), max(a, b)
-            parent[other] = root
-            sizes[root] += sizes[other]

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 
 __all__ = [
+    "LOWEST",
     "add_edges",
     "find_roots",
     "join_equal",
@@ -28,7 +29,7 @@ __all__ = [
 # More than the number of any of the six directions.
 _ROOT = 7
 # Lowest bit that is set, for each number of six bits.
-_LOWEST = np.array([6, *((n & -n).bit_length() - 1 for n in range(1, 64))], np.int64)
+LOWEST = np.array([6, *((n & -n).bit_length() - 1 for n in range(1, 64))], np.int64)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -69,7 +70,7 @@ def _spread(ways, bits, steps, links, head, tail):  # type: ignore[no-untyped-de
     while True:
         marks = np.int64(bits[p])
         while marks:
-            k = _LOWEST[marks]
+            k = LOWEST[marks]
             marks &= marks - 1
             q = p + steps[k]
             if ways[q] == 0 and (bits[q] >> (k ^ 1)) & 1:
@@ -95,7 +96,7 @@ def leave_plateaus(ways, bits, steps, links):  # type: ignore[no-untyped-def]
         marks = np.int64(bits[p])
         shared = False
         while marks:
-            k = _LOWEST[marks]
+            k = LOWEST[marks]
             marks &= marks - 1
             if (bits[p + steps[k]] >> (k ^ 1)) & 1:
                 shared = True

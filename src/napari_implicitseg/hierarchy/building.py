@@ -32,6 +32,8 @@ FragmentChoice = Literal["auto", "watershed", "higra", "distance", "voxels"]
 _MEMBRANE = 0.5
 # Watershed hierarchies of higra take minutes and gigabytes beyond this.
 _MOST_VOXELS = 160**3
+# Basins of fewer voxels than the one are merged first in volumes of more than the other.
+_SMALL, _FEW_VOXELS = 25, 64**3
 
 
 def build_hierarchy(
@@ -39,7 +41,7 @@ def build_hierarchy(
     *,
     linkage: Linkage = "mean",
     fragments: FragmentChoice | ArrayLike = "auto",
-    min_size: int = 0,
+    min_size: int | None = None,
     quantile: float = 0.5,
     per_section: bool | None = None,
     image: ArrayLike | None = None,
@@ -63,8 +65,10 @@ def build_hierarchy(
         points that are farthest from membranes; single voxels, of small images; or fragments of
         one's own, 0 for voxels of none. "auto" takes "distance" where the affinities show
         membranes (`has_membranes`), as those of networks do, else "watershed".
-    min_size : int
-        Fragments of fewer voxels are merged to a neighbour first; not voxels, or one's own.
+    min_size : int, optional
+        Fragments of fewer voxels are merged to a neighbour first; not voxels, or one's own. By
+        default 25 for basins of the affinities in more than 64^3 voxels, else 0: in volumes,
+        millions of basins are noise.
     quantile : float
         Of the linkage by quantile, 0 to 1.
     per_section : bool, optional
@@ -138,7 +142,7 @@ def has_membranes(affinities: Affinities) -> bool:
 def _fragments(
     affinities: Affinities,
     wanted: Any,
-    min_size: int,
+    min_size: int | None,
     per_section: bool | None,
     progress: Progress,
 ) -> LabelArray:
@@ -165,6 +169,9 @@ def _fragments(
         return np.arange(1, size + 1, dtype=np.uint32).reshape(affinities.shape)
     if wanted == "auto":
         wanted = "distance" if has_membranes(affinities) else "watershed"
+    if min_size is None:
+        many = wanted != "distance" and np.prod(affinities.shape) > _FEW_VOXELS
+        min_size = _SMALL if many else 0
     return make_fragments(
         affinities, method=wanted, min_size=min_size, per_section=per_section, progress=progress
     )

@@ -15,10 +15,9 @@ from napari_implicitseg.hierarchy._region_kernels import (
     add_contacts,
     add_far,
     count_bins,
-    count_faces,
     count_sizes,
     fill_quantiles,
-    place_faces,
+    list_faces,
     sort_rows,
 )
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["RegionGraph", "find_contacts", "region_graph"]
+__all__ = ["RegionGraph", "region_graph"]
 
 _MOST_BINS = 1 << 16
 _MOST_NODES = 2**31 - 1
@@ -174,7 +173,7 @@ def region_graph(
     steps = _Steps(progress, 2 + bool(number) + bool(long_range))
     steps.begin("Finding fragments that touch")
     flat = labels.reshape(-1)
-    starts, others = find_contacts(flat, axes, sizes)
+    starts, others = _contacts(flat, axes, len(sizes))
     found = len(others)
     edges = np.empty((found, 2), np.int32)
     edges[:, 0] = np.repeat(np.arange(-1, len(sizes) - 1, dtype=np.int32), np.diff(starts))
@@ -208,35 +207,26 @@ def region_graph(
     )
 
 
-def find_contacts(
-    labels: NDArray[np.uint32], axes: list[Axis], sizes: NDArray[np.int64], least: int = 0
+def _contacts(
+    labels: NDArray[np.uint32], axes: list[Axis], ids: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Find the pairs of fragments that touch.
-
-    Parameters
-    ----------
-    labels : ndarray of uint32, shape (voxels,)
-    axes : list of Axis
-    sizes : ndarray of int64, shape (N + 1,)
-        Voxels of each id, 0 included.
-    least : int
-        From 1, only pairs of which one has fewer voxels.
+    """Find the pairs of fragments that touch, of ids from 0 to `ids` - 1.
 
     Returns
     -------
-    starts : ndarray of int64, shape (N + 2,)
-        Where the pairs begin of which an id is the smaller one, ids from 0, and how many there
-        are.
+    starts : ndarray of int64, shape (ids + 1,)
+        Where the pairs begin of which an id is the smaller one, and how many there are.
     others : ndarray of uint32, shape (E,)
         The larger ids, in ascending order for each smaller one.
     """
-    starts = np.zeros(len(sizes) + 1, np.int64)
+    starts = np.zeros(ids + 1, np.int64)
+    nothing: NDArray[np.uint32] = np.empty(0, np.uint32)
     for axis in axes:
-        count_faces(labels, *axis, sizes, least, starts)
+        list_faces(labels, *axis, starts, nothing)
     np.cumsum(starts, out=starts)
     others = np.empty(starts[-1], np.uint32)
-    for axis in axes:
-        place_faces(labels, *axis, sizes, least, starts, others)
+    for axis in axes if len(others) else ():
+        list_faces(labels, *axis, starts, others)
     return starts, others[: sort_rows(starts, others)].copy()
 
 

@@ -36,7 +36,7 @@ def segment_affinities(
     seeds: ArrayLike | None = None,
     cut: Cut = "level",
     fragments: FragmentChoice | ArrayLike = "auto",
-    min_size: int = 0,
+    min_size: int | None = None,
     quantile: float = 0.5,
     per_section: bool | None = None,
     stitch: float | None = None,
@@ -67,7 +67,8 @@ def segment_affinities(
     cut : {"level", "optimal"}
         At the threshold; or where each part of the tree costs least by it (`optimal_labels`).
     fragments, min_size, quantile, per_section, image, offsets
-        See `build_hierarchy`. With thresholding, smaller objects than `min_size` go to others.
+        See `build_hierarchy`. With thresholding, smaller objects than `min_size` go to others, by
+        default none.
     stitch : float, optional
         Of stacks: join objects of neighbouring sections whose overlap, or whose mean affinity if
         there is one across sections, is above this (`hierarchy.stitching.stitch_sections`).
@@ -128,7 +129,8 @@ def segment_affinities(
         return mutex_watershed(edges)
     plain = isinstance(fragments, str) and fragments == "auto"
     if linkage == "single" and plain and objects is None and seeds is None and cut == "level":
-        return threshold_labels(edges, threshold, min_size=min_size, grow=min_size > 0)
+        least = 0 if min_size is None else min_size
+        return threshold_labels(edges, threshold, min_size=least, grow=least > 0)
     hierarchy = build_hierarchy(
         edges,
         linkage=linkage,
