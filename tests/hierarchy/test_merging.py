@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from napari_implicitseg.hierarchy._merging_edges import MAXIMUM, MEAN, QUANTILE
+from napari_implicitseg.hierarchy._merging_edges import MAXIMUM, MEAN
 from napari_implicitseg.hierarchy.linkages import agglomerate, edges_of, merged
 
 from .hierarchy_cases import (
@@ -87,21 +87,21 @@ def test_regions_of_different_seeds_never_meet(case, linkage, kinds, crowded):
 
 
 @settings(deadline=None, max_examples=250)
-@given(GRAPHS, st.sampled_from(AFFINITY_LINKAGES), st.integers(0, 4), st.integers(0, 2))
+@given(GRAPHS, st.sampled_from(["mean", "single"]), st.integers(0, 4), st.integers(0, 2))
 def test_regions_merged_where_they_lie_come_to_the_tree_of_the_heap(case, linkage, few, kinds):
-    """Equal scores included: these go by the order of the edges."""
-    graph, _ = random_graph(case)
-    seeds = np.random.default_rng(case[-1]).integers(0, kinds + 1, case[0])
-    mode = {"mean": MEAN, "single": MAXIMUM, "quantile": QUANTILE}[linkage]
+    number, share, _, seed = case
+    # Scores that are equal may go either way.
+    graph, _ = random_graph((number, share, 2**20, seed))
+    seeds = np.random.default_rng(seed).integers(0, kinds + 1, number)
+    mode = {"mean": MEAN, "single": MAXIMUM}[linkage]
     trees = []
     for neighbours in (-1, few, 1000):
-        bins = graph.histograms.astype(np.int64) if linkage == "quantile" else np.zeros((0, 0), int)
         edges = edges_of(graph, linkage, True)
+        bins = np.zeros((0, 0), np.int64)
         parents, altitudes = merged(edges, bins, mode, 0.5, seeds, neighbours)
-        members = members_of(parents, case[0])
-        trees.append(
-            {frozenset(m): h for m, h in zip(members, altitudes, strict=True) if np.isfinite(h)}
-        )
+        members = map(frozenset, members_of(parents, number))
+        heights = zip(members, altitudes.round(12).tolist(), strict=True)
+        trees.append({m: h for m, h in heights if np.isfinite(h)})
     assert trees[0] == trees[1] == trees[2]
 
 

@@ -112,9 +112,7 @@ def _hand_over(edges, nodes, a, b, histograms, mode, share):  # type: ignore[no-
                 nodes[b].degree += 1
             else:
                 other.degree -= 1
-                # The first of both stays, so that equal scores keep their order.
-                combine(edges, min(f, g), max(f, g), histograms, mode, share)
-                if f < g:
+                if combine(edges, f, g, histograms, mode, share) == f:
                     other.mark = f
                     _take(edges, nodes, place, b)
         place = following
@@ -284,13 +282,11 @@ def merge_rest(edges, histograms, mode, share, nodes, merges, number, sons, scor
             if moved.version >= 0:
                 i = _slot(table, edges, b, moved.first if side else moved.second)
                 g = table[i]
-                known = g >= 0 and edges[g].version >= 0
-                if known:
-                    # The first of both stays, so that equal scores keep their order.
-                    combine(edges, min(f, g), max(f, g), histograms, mode, share)
-                    h = min(f, g)
-                    heapq.heappush(heap, (-edges[h].score, h, edges[h].version))
-                if not known or f < g:
+                kept = f
+                if g >= 0 and edges[g].version >= 0:
+                    kept = combine(edges, f, g, histograms, mode, share)
+                    heapq.heappush(heap, (-edges[kept].score, kept, edges[kept].version))
+                if kept == f:
                     used += g < 0
                     table[i] = f
                     _take(edges, nodes, place, b)

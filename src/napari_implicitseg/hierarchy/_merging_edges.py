@@ -96,20 +96,26 @@ def score_edges(edges, histograms, mode, share):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def combine(edges, e, f, histograms, mode, share):  # type: ignore[no-untyped-def]
-    """Make edge e both edges, which lead between the same two regions now; f is gone."""
-    one, two = edges[e], edges[f]
-    low, high = min(one.score, two.score), max(one.score, two.score)
-    one.count += two.count
+    """Make one of two edges, which lead between the same regions now; return which is left.
+
+    It is the better one, of equal ones the first: so what they become never comes before both.
+    """
+    if edges[f].score > edges[e].score or (edges[f].score == edges[e].score and f < e):
+        e, f = f, e
+    better, other = edges[e], edges[f]
+    low, high = other.score, better.score
+    better.count += other.count
     if mode == MAXIMUM:
-        one.sum = high
+        better.sum = high
     else:
-        one.sum += two.sum
+        better.sum += other.sum
     if mode == QUANTILE:
         histograms[e] += histograms[f]
     # But for rounding it is between them.
-    one.score = min(max(_score(edges, e, histograms, mode, share), low), high)
-    one.version += 1
-    two.version = NONE
+    better.score = min(max(_score(edges, e, histograms, mode, share), low), high)
+    better.version += 1
+    other.version = NONE
+    return e
 
 
 @numba.njit(cache=True, nogil=True)

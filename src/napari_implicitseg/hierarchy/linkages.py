@@ -111,7 +111,7 @@ def merged(
     edges : ndarray of EDGE, shape (E,)
         Is changed.
     histograms, mode, share, seeds, few
-        As of `merge_chains`. The tree is the same for any `few`.
+        As of `merge_chains`. Unless scores are equal the tree is the same for any `few`.
     """
     number = len(seeds)
     sons = np.empty((max(0, number - 1), 2), np.int64)
