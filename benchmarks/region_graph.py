@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from probes import measured, probe, python_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,40 +157,8 @@ def measure(method: str, folder: Path, rounds: int) -> dict[str, Any]:
     small = np.ascontiguousarray(fragments[:9, :9, :9])
     numbers = np.unique(small, return_inverse=True)[1].reshape(small.shape) + 1
     function(np.ascontiguousarray(values[:, :9, :9, :9]), numbers.astype(np.uint32))
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    Path("/proc/self/clear_refs").write_text("5")
-    seconds, found, peak = [], {}, 0
-    for turn in range(rounds):
-        begin = time.process_time()
-        found = function(values, fragments)
-        seconds.append(found.pop("seconds", time.process_time() - begin))
-        if turn == 0:
-            status = Path("/proc/self/status").read_text()
-            peak = int(status.split("VmHWM:")[1].split()[0]) * 1024 - resident
-    return {"seconds": seconds, "peak": peak, "found": found}
-
-
-def _python(method: str) -> str | None:
-    """Name the Python that measures a method; None where it has not the peer."""
-    peer = next((m for name, m in _MODULES.items() if name in method), None)
-    if peer is None:
-        return sys.executable
-    python = os.environ.get("PEERS_PYTHON", sys.executable)
-    done = subprocess.run([python, "-c", f"import {peer}"], capture_output=True, check=False)
-    return python if done.returncode == 0 else None
-
-
-def _probe(method: str, python: str, folder: Path, rounds: int) -> dict[str, Any]:
-    """Measure a method in a process of its own."""
-    done = subprocess.run(
-        [python, __file__, method, str(folder), str(rounds)],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    # waterz prints what it does.
-    return json.loads(done.stdout.splitlines()[-1])
+    times, found = measured(lambda: function(values, fragments), rounds)
+    return {**times, "found": found}
 
 
 def _real() -> NDArray[np.float32] | None:
@@ -215,7 +183,7 @@ def report(plan: Plan) -> list[str]:
     from napari_implicitseg.hierarchy.fragments import make_fragments
 
     cases = [(f"{side}^3", side, rounds) for side, rounds in plan.sides]
-    pythons = {method: python for method in METHODS if (python := _python(method))}
+    pythons = {method: python for method in METHODS if (python := python_with(method, _MODULES))}
     found: dict[tuple[str, str], dict[str, Any]] = {}
     sides: dict[str, int] = {}
     for title, side, rounds in [*cases, *([("FIB-25, 128^3", 128, 3)] if plan.real else [])]:
@@ -230,7 +198,7 @@ def report(plan: Plan) -> list[str]:
             for method, python in pythons.items():
                 if side <= _LARGEST.get(method, side):
                     turns = rounds if " of " not in method else 1
-                    found[title, method] = _probe(method, python, Path(name), turns)
+                    found[title, method] = probe(python, __file__, method, name, turns)
         _check(found, title)
     rows = []
     for (title, method), run in found.items():

@@ -31,6 +31,8 @@ HEADINGS = {
     "malis": "MALIS",
     "predict": "Prediction tile by tile",
     "regions": "Fragments and region graphs",
+    "neurons": "From affinities to neurons",
+    "stalls": "Stalls of napari",
     "evaluation": "Evaluation",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
@@ -44,6 +46,8 @@ _ORDER = (
     "malis",
     "predict",
     "regions",
+    "neurons",
+    "stalls",
     "evaluation",
 )
 PACKAGES = (
@@ -159,6 +163,15 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
 
         small = region_graph.Plan(sides=((64, 3), (128, 3)))
         return region_graph.report(small if args.quick else region_graph.Plan())
+    if part == "neurons":
+        import neurons
+
+        quick = neurons.Plan(sides=((64, 3), (128, 3)), slow=64, quality=False)
+        return neurons.report(quick if args.quick else neurons.Plan())
+    if part == "stalls":
+        import stalls
+
+        return stalls.report(stalls.Plan(side=64, rounds=1) if args.quick else stalls.Plan())
     if part == "evaluation":
         import evaluation
 

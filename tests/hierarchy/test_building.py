@@ -46,6 +46,22 @@ def test_fragments_are_those_of_the_method(method):
     assert hierarchy.graph.nodes == hierarchy.size == expected.max()
 
 
+def test_small_basins_of_volumes_are_merged_unless_nothing_joins_them():
+    rng = np.random.default_rng(0)
+    data = rng.uniform(0.5, 1, (3, 33, 33, 33)).astype(np.float32)
+    # A voxel that nothing joins to others.
+    data[:, 5, 6, 7] = data[0, 6, 6, 7] = data[1, 5, 7, 7] = data[2, 5, 6, 8] = 0
+    found = build_hierarchy(plain(data), fragments="watershed").fragments
+    sizes = np.bincount(found.ravel())[1:]
+    assert sorted(sizes)[:2] == [1, sizes[sizes > 1].min()]
+    assert sizes[sizes > 1].min() >= 25
+    assert (found == found[5, 6, 7]).sum() == 1
+    every = build_hierarchy(plain(data), fragments="watershed", min_size=0)
+    assert every.size > 5 * len(sizes)
+    few = build_hierarchy(plain(data[:, :30, :30, :30]), fragments="watershed")
+    assert np.bincount(few.fragments.ravel())[1:].min() < 25
+
+
 def test_auto_looks_for_membranes():
     assert has_membranes(cells(thick=True))
     assert not has_membranes(cells(thick=False))

@@ -7,13 +7,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from napari_implicitseg.errors import FileError, InputError, OutputExistsError
 from napari_implicitseg.hierarchy.edits import (
     EditFile,
     Freeze,
     Merge,
+    Seeds,
     Split,
     check_lifts,
     read_edits,
@@ -21,6 +21,7 @@ from napari_implicitseg.hierarchy.edits import (
 )
 
 SHAPE = (4, 5, 6)
+KINDS = ((Split, "scribbles"), (Seeds, "seeds"))
 VOXELS = st.tuples(*(st.integers(0, n - 1) for n in SHAPE))
 GOOD = {
     "format": "napari-implicitseg/edits/1",
@@ -30,6 +31,7 @@ GOOD = {
         {"kind": "split", "scribbles": [[[0, 0, 0]], [[0, 0, 2], [0, 0, 3]]]},
         {"kind": "merge", "voxels": [[0, 0, 0], [3, 4, 5]], "lifts": [0]},
         {"kind": "freeze", "voxels": [[0, 0, 0]], "frozen": True},
+        {"kind": "seeds", "seeds": [[[1, 0, 0], [1, 0, 4]], [[2, 0, 0]]], "lifts": [0]},
     ],
 }
 
@@ -38,14 +40,16 @@ GOOD = {
 def documents(draw):
     edits = []
     for _ in range(draw(st.integers(0, 6))):
-        kind = draw(st.sampled_from(["merge", "split", "freeze"]))
+        kind = draw(st.sampled_from(["merge", "split", "freeze", "seeds"]))
         voxels = draw(st.lists(VOXELS, min_size=2, max_size=6, unique=True))
+        splits = [k for k, edit in enumerate(edits) if isinstance(edit, Split | Seeds)]
+        lifts = draw(st.lists(st.sampled_from(splits), unique=True)) if splits else []
         if kind == "merge":
-            splits = [k for k, edit in enumerate(edits) if isinstance(edit, Split)]
-            lifts = draw(st.lists(st.sampled_from(splits), unique=True)) if splits else []
             edits.append(Merge(voxels=tuple(voxels), lifts=tuple(lifts)))
         elif kind == "split":
             edits.append(Split(scribbles=((voxels[0],), tuple(voxels[1:]))))
+        elif kind == "seeds":
+            edits.append(Seeds(seeds=((voxels[0],), tuple(voxels[1:])), lifts=tuple(lifts)))
         else:
             edits.append(Freeze(voxels=tuple(voxels), frozen=draw(st.booleans())))
     threshold = draw(st.floats(0, 1e300, allow_nan=False))
@@ -71,8 +75,9 @@ def test_edits_come_back_as_they_were_saved(tmp_path_factory, document):
 
 def test_a_file_is_readable_and_may_be_written_by_hand(tmp_path):
     document = read_edits(written(tmp_path, GOOD))
-    assert [edit.kind for edit in document.edits] == ["split", "merge", "freeze"]
+    assert [edit.kind for edit in document.edits] == ["split", "merge", "freeze", "seeds"]
     assert document.edits[1].lifts == (0,)
+    assert document.edits[3] == Seeds(seeds=(((1, 0, 0), (1, 0, 4)), ((2, 0, 0),)), lifts=(0,))
     flat = {"format": GOOD["format"], "shape": [5, 6], "threshold": 1}
     assert read_edits(written(tmp_path, flat), shape=(5, 6)).edits == ()
 
@@ -137,6 +142,17 @@ def changed(edits=None, **top):
             changed([{"kind": "split", "scribbles": [[[0, 0, 0]], [[0, 0, 1], [0, 0, 0]]]}]),
             r"voxel \(0, 0, 0\) is in two scribbles",
         ),
+        (changed([{"kind": "seeds", "seeds": []}]), "edits.0.seeds.seeds"),
+        (changed([{"kind": "seeds", "seeds": [[]]}]), "edits.0.seeds.seeds.0"),
+        (
+            changed([{"kind": "seeds", "seeds": [[[0, 0, 0]], [[0, 0, 0]]]}]),
+            r"voxel \(0, 0, 0\) is in two seeds",
+        ),
+        (changed([{"kind": "seeds", "seeds": [[[0, 9, 0]]]}]), "outside a volume"),
+        (
+            changed([{"kind": "seeds", "seeds": [[[0, 0, 0]]], "lifts": [0]}]),
+            "edit 0 lifts edit 0",
+        ),
         (
             changed([{"kind": "freeze", "voxels": [[0, 0, 6]]}]),
             r"edit 0 names voxel \(0, 0, 6\), outside a volume of \(4, 5, 6\)",
@@ -183,13 +199,28 @@ def test_edits_of_another_volume_are_refused(tmp_path):
         read_edits(path, shape=(4, 5, 7))
 
 
-def test_edits_are_what_they_say():
-    with pytest.raises(ValidationError):
-        Merge(voxels=((0, 0),))
-    with pytest.raises(ValidationError, match="in two scribbles"):
-        Split(scribbles=(((0, 0),), ((0, 0),)))
+@pytest.mark.parametrize(
+    ("make", "fields", "message"),
+    [
+        (Merge, {"voxels": ((0, 0),)}, "This is no Merge: voxels: .* at least 2 items"),
+        (Merge, {}, "This is no Merge: voxels: Field required"),
+        (Split, {"scribbles": (((0, 0),), ((0, 0),))}, "no Split: .* in two scribbles"),
+        (Freeze, {"voxels": ((0, 0),), "frozen": 1}, "This is no Freeze: frozen"),
+        (Seeds, {"seeds": (((0, 0),), ((0, 0.5),))}, r"This is no Seeds: seeds\.1\.0\.1"),
+        (Seeds, {"seeds": (((0, 0),), ((0, 1), (0, 0)))}, "in two seeds"),
+        (EditFile, {"shape": (2, 2), "threshold": -1}, "This is no EditFile: threshold"),
+    ],
+)
+def test_edits_are_what_they_say(make, fields, message):
+    with pytest.raises(InputError, match=message):
+        make(**fields)
+
+
+def test_only_earlier_splits_and_seeds_are_lifted():
     merge = Merge(voxels=((0, 0), (0, 1)), lifts=(0,))
-    check_lifts([Split(scribbles=(((0, 0),), ((0, 1),))), merge])
+    split, seeds = (kind(**{name: (((0, 0),), ((0, 1),))}) for kind, name in KINDS)
+    check_lifts([split, merge])
+    check_lifts([seeds, merge, seeds.model_copy(update={"lifts": (0,)})])
     for edits in ([merge], [Freeze(voxels=((0, 0),)), merge]):
         with pytest.raises(InputError, match="lifts edit 0, which is no split"):
             check_lifts(edits)

@@ -66,8 +66,8 @@ def test_small_fragments_are_merged_as_long_as_there_is_a_neighbour(case, method
 
 
 @settings(deadline=None, max_examples=60)
-@given(CASES, st.integers(2, 9))
-def test_small_fragments_go_over_their_best_edges_first_as_in_a_slow_reference(case, least):
+@given(CASES, st.integers(2, 9), st.sampled_from([0.0, 0.4, 0.75]))
+def test_small_fragments_go_over_their_best_edges_first_as_in_a_slow_reference(case, least, low):
     affinities = random_affinities(case)
     labels = make_fragments(affinities).ravel()
     edges = {}
@@ -79,14 +79,29 @@ def test_small_fragments_go_over_their_best_edges_first_as_in_a_slow_reference(c
     sizes = np.bincount(labels)
     for a, b in sorted(edges, key=lambda pair: (-edges[pair], pair)):
         small = min(sizes[list(owner[a])].sum(), sizes[list(owner[b])].sum()) < least
-        if owner[a] is not owner[b] and small:
+        if owner[a] is not owner[b] and small and edges[a, b] >= np.float32(low):
             owner[a] |= owner[b]
             for member in owner[b]:
                 owner[member] = owner[a]
     joined = np.array([0, *(min(owner[a]) for a in sorted(owner))])[labels]
     expected = np.unique(joined, return_inverse=True)[1] + 1
-    found = make_fragments(affinities, min_size=least)
+    found = make_fragments(affinities, min_size=least, min_affinity=low)
     np.testing.assert_array_equal(found.ravel(), expected.ravel())
+
+
+@pytest.mark.parametrize("values", [3, 2**20])
+@pytest.mark.parametrize("least", [5, 60])
+def test_parts_that_are_gone_through_at_once_make_no_difference(monkeypatch, values, least):
+    rng = np.random.default_rng(values)
+    data = (rng.integers(0, values + 1, (3, 24, 20, 22)) / values).astype(np.float32)
+    affinities = Affinities(data=data, offsets=-np.eye(3, dtype=int), spacing=(1, 1, 1))
+    monkeypatch.setattr("napari_implicitseg.hierarchy._small._PART", data.size)
+    whole = make_fragments(affinities, min_size=least)
+    monkeypatch.setattr("napari_implicitseg.hierarchy._small._PART", 8)
+    for parts in (2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda parts=parts: parts)
+        found = make_fragments(affinities, min_size=least)
+        np.testing.assert_array_equal(found, whole)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -318,6 +333,7 @@ def test_fragments_of_real_affinities_are_pure(data_dir):
         ({"per_section": 1}, "per_section is 1; give True, False or None"),
         ({"threshold": 1.5}, "threshold is 1.5; it needs to be from 0 to 1"),
         ({"threshold": np.nan}, "threshold is nan"),
+        ({"min_affinity": 1.5}, "min_affinity is 1.5; it needs to be from 0 to 1"),
         ({"threshold": "high"}, "threshold is 'high'; give a number"),
         ({"seed_distance": 0}, "seed_distance is 0; give a number of voxels from 1"),
         ({"seed_distance": np.nan}, "seed_distance is nan"),

@@ -339,7 +339,7 @@ def test_thresholds_out_of_range_change_nothing(threshold):
 
 def test_edits_from_elsewhere_are_checked():
     hierarchy = row_of([0.9, 0.1])
-    with pytest.raises(InputError, match="An edit is 'merge'; give Merge, Split or Freeze"):
+    with pytest.raises(InputError, match="An edit is 'merge'; give Merge, Split, Freeze or Seeds"):
         Proofreading(hierarchy, 0.5, ["merge"])
     for edit in (
         Merge(voxels=((0, 0), (0, 3))),

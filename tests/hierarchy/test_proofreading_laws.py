@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy.building import build_hierarchy
-from napari_implicitseg.hierarchy.edits import Merge, Split
+from napari_implicitseg.hierarchy.edits import Merge, Seeds, Split, strokes_of
 from napari_implicitseg.hierarchy.proofreading import Proofreading
 
 from .fragment_cases import plain
@@ -111,6 +111,24 @@ class Laws(RuleBasedStateMachine):
                 assert len(np.unique(now[inside])) == len(kinds_inside)
                 assert not np.isin(now[~inside], now[inside]).any()
 
+    @rule(numbers=st.lists(st.integers(0, 60), min_size=1, max_size=6), kinds=st.integers(1, 3))
+    def seed(self, numbers, kinds):
+        before = self.work.labels()
+        seeds = np.zeros(before.shape, np.int64)
+        for k, number in enumerate(numbers):
+            seeds[self.voxel(number)] = 1 + k % kinds
+        if self.attempt(self.work.seed, seeds):
+            now = self.work.labels()
+            one = {k: set(now[seeds == k]) for k in np.unique(seeds[seeds > 0]).tolist()}
+            assert all(len(objects) == 1 for objects in one.values())
+            assert len(set.union(*one.values())) == len(one)
+            # The rest is as it was, and what is seeded is of nothing else.
+            named = np.isin(before, before[seeds > 0])
+            np.testing.assert_array_equal(partition(now[~named]), partition(before[~named]))
+            assert not np.isin(now[~named], now[named]).any()
+            assert set(now[named]) == set.union(*one.values())
+            assert self.work.copy().undo() == self.work.edits[-1]
+
     @rule(number=st.integers(0, 60), frozen=st.booleans())
     def freeze(self, number, frozen):
         before = self.work.labels()
@@ -144,12 +162,13 @@ class Laws(RuleBasedStateMachine):
         assert self.work.edits == edits[:-1]
 
     @invariant()
-    def scribbles_of_splits_are_apart(self):
+    def scribbles_of_splits_and_seeds_are_apart(self):
         labels = self.work.labels()
-        lifted = {k for edit in self.work.edits if isinstance(edit, Merge) for k in edit.lifts}
+        lifting = [edit for edit in self.work.edits if isinstance(edit, Merge | Seeds)]
+        lifted = {k for edit in lifting for k in edit.lifts}
         for k, edit in enumerate(self.work.edits):
-            if isinstance(edit, Split) and k not in lifted:
-                found = [{labels[v] for v in scribble} for scribble in edit.scribbles]
+            if isinstance(edit, Split | Seeds) and k not in lifted:
+                found = [{labels[v] for v in stroke} for stroke in strokes_of(edit)]
                 for a, one in enumerate(found):
                     assert all(one.isdisjoint(other) for other in found[a + 1 :])
 

@@ -77,7 +77,7 @@ def segment(
         typer.Option(
             min=0,
             help="Voxels that a fragment has at least; 0 leaves all. By default 25 for watershed "
-            "and higra in volumes of more than 64^3 voxels, else 0.",
+            "and higra in volumes of more than 32^3 voxels, else 0.",
         ),
     ] = None,
     optimal: Annotated[

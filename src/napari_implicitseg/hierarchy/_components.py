@@ -129,14 +129,14 @@ def check_values(values: NDArray[np.float32], known: NDArray[np.bool_] | None) -
         )
 
 
-def checked_threshold(value: Any) -> np.float32:
+def checked_threshold(value: Any, name: str = "The threshold") -> np.float32:
     """Return a threshold in the precision of the affinities, which it is compared with."""
     try:
         threshold = float(value)
     except (TypeError, ValueError) as error:
-        raise InputError(f"The threshold is {value!r}; give a number from 0 to 1.") from error
+        raise InputError(f"{name} is {value!r}; give a number from 0 to 1.") from error
     if not 0 <= threshold <= 1:
-        raise InputError(f"The threshold is {threshold:g}; it needs to be from 0 to 1.")
+        raise InputError(f"{name} is {threshold:g}; it needs to be from 0 to 1.")
     return np.float32(threshold)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split
+from napari_implicitseg.hierarchy.edits import Edit, Freeze, Merge, Seeds, Split, strokes_of
 from napari_implicitseg.hierarchy.refine import (
     fragment_boxes,
     split_fragments,
@@ -37,16 +37,26 @@ class Placed(NamedTuple):
 
     Attributes
     ----------
-    edit : Merge, Split or Freeze
+    edit : Merge, Split, Freeze or Seeds
     places : ndarray of int64, shape (M,)
         Its voxels, in C order of the volume.
     numbers : ndarray of int64, shape (M,)
-        Scribble of each, from 1; 1 for edits that have none.
+        Scribble or seed of each, from 1; 1 for edits that have none.
     """
 
-    edit: Merge | Split | Freeze
+    edit: Edit
     places: NDArray[np.int64]
     numbers: NDArray[np.int64]
+
+    @property
+    def cuts(self) -> bool:
+        """Whether its strokes are to be in different objects."""
+        return isinstance(self.edit, Split | Seeds)
+
+    def of_stroke(self, number: int) -> Placed:
+        """Return the same with the voxels of one scribble or seed."""
+        places = self.places[self.numbers == number]
+        return Placed(self.edit, places, np.ones(len(places), np.int64))
 
 
 class Strokes(NamedTuple):
@@ -81,9 +91,9 @@ def placed(edit: Any, shape: tuple[int, ...]) -> Placed:
     InputError
         If it is no edit, or names voxels outside the volume.
     """
-    if not isinstance(edit, Merge | Split | Freeze):
-        raise InputError(f"An edit is {edit!r}; give Merge, Split or Freeze.")
-    lists = edit.scribbles if isinstance(edit, Split) else (edit.voxels,)
+    if not isinstance(edit, Merge | Split | Freeze | Seeds):
+        raise InputError(f"An edit is {edit!r}; give Merge, Split, Freeze or Seeds.")
+    lists = strokes_of(edit)
     places = [_places(voxels, shape) for voxels in lists]
     numbers = np.repeat(np.arange(1, len(lists) + 1), [len(p) for p in places])
     return Placed(edit, np.concatenate(places), numbers)
@@ -168,7 +178,7 @@ class Regions:
         )
 
     def cut_by_all(self, steps: Sequence[Placed]) -> Regions:
-        """Cut the fragments that hold several scribbles of a split, by the first edits of all."""
+        """Cut the fragments that hold several strokes of an edit, by the first edits of all."""
         regions = self
         for number, step in enumerate(steps):
             # The first cut makes a copy, which the others change.
@@ -177,7 +187,7 @@ class Regions:
         return regions
 
     def cut_by(self, step: Placed, number: int, *, owned: bool = False) -> Regions:
-        """Cut the fragments that hold several scribbles of a split, if it is one.
+        """Cut the fragments that hold several strokes of an edit, if it cuts.
 
         Parameters
         ----------
@@ -187,7 +197,7 @@ class Regions:
         owned : bool
             Whether the array of the fragments may be changed.
         """
-        if not isinstance(step.edit, Split):
+        if not step.cuts:
             return self
         names, seeds = np.unique(self.raw_nodes(step).nodes + 1, return_counts=True)
         if not (seeds > 1).any():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_implicitseg.hierarchy.edits import Freeze, Merge
+from napari_implicitseg.hierarchy.edits import Freeze, Merge, Seeds
 from napari_implicitseg.hierarchy.refine import contracted
 from napari_implicitseg.hierarchy.seeded import seeded_labels
 
@@ -42,7 +42,7 @@ class State:
         Object of each fragment; its id is that of its first fragment.
     frozen : ndarray of bool, shape (N,)
     splits : dict of int to Strokes
-        Splits that hold, by their place among the edits.
+        Splits and seeds that hold, by their place among the edits.
     without_effect : tuple of int
         Edits that changed nothing.
     """
@@ -96,6 +96,8 @@ def replay(
         groups_before, flags_before = work.groups.copy(), flags.copy()
         if isinstance(step.edit, Merge):
             _merge(work, regions, at, step, step.edit.lifts, hierarchy.linkage)
+        elif isinstance(step.edit, Seeds):
+            _seed(work, regions, at, number, step, hierarchy.linkage)
         elif isinstance(step.edit, Freeze):
             flags[regions.nodes_at(step, at.units)] = step.edit.frozen
             _freeze(work, lasting.get(number, at.units[:0]))
@@ -162,6 +164,19 @@ def _merge(
         inside = strokes.numbers[union[strokes.nodes]]
         if (inside[:1] != inside[1:]).any():
             _split(work, regions, at, strokes, linkage)
+
+
+def _seed(
+    work: _Work, regions: Regions, at: _At, number: int, step: Placed, linkage: Linkage
+) -> None:
+    """Cut the groups that hold several seeds, then make those that a seed touches one."""
+    lifts = step.edit.lifts if isinstance(step.edit, Seeds) else ()
+    for lifted in lifts:
+        work.splits.pop(lifted, None)
+    work.splits[number] = regions.raw_nodes(step)
+    _split(work, regions, at, work.splits[number], linkage)
+    for seed in np.unique(step.numbers).tolist():
+        _merge(work, regions, at, step.of_stroke(seed), (), linkage)
 
 
 def _split(work: _Work, regions: Regions, at: _At, strokes: Strokes, linkage: Linkage) -> None:

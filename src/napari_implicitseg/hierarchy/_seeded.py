@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_implicitseg.hierarchy._flooding import distances, flooded
 from napari_implicitseg.hierarchy._unions import number_trees
 from napari_implicitseg.hierarchy._watershed import add_edges, join_equal
 
@@ -65,7 +66,6 @@ def seeded_regions(
         Regions from 1; 0 everywhere if there is nothing but membrane.
     """
     from scipy import ndimage
-    from skimage.segmentation import watershed
 
     inside = boundary < threshold
     if not inside.any():
@@ -74,13 +74,13 @@ def seeded_regions(
     if inside.all():
         distance = np.ones(boundary.shape, np.float32)
     else:
-        distance = ndimage.distance_transform_edt(inside, sampling=size).astype(np.float32)
+        distance = distances(inside, size)
         distance = ndimage.gaussian_filter(distance, [_SMOOTHING / s for s in size])
     box = [2 * math.floor(seed_distance / s) + 1 for s in size]
     highest = ndimage.maximum_filter(distance, box) == distance
     seeds = ndimage.label(highest & inside)[0]
-    regions: NDArray[np.int32] = watershed(boundary, seeds)
-    return regions
+    del inside, distance, highest
+    return flooded(boundary, seeds)
 
 
 def seeded_fragments(

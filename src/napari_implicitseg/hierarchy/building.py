@@ -32,8 +32,8 @@ FragmentChoice = Literal["auto", "watershed", "higra", "distance", "voxels"]
 _MEMBRANE = 0.5
 # Watershed hierarchies of higra take minutes and gigabytes beyond this.
 _MOST_VOXELS = 160**3
-# Basins of fewer voxels than the one are merged first in volumes of more than the other.
-_SMALL, _FEW_VOXELS = 25, 64**3
+# Basins of few voxels are merged first in volumes of more, over edges of some affinity.
+_SMALL, _FEW_VOXELS, _ALIKE = 25, 32**3, 0.5
 
 
 def build_hierarchy(
@@ -67,8 +67,8 @@ def build_hierarchy(
         membranes (`has_membranes`), as those of networks do, else "watershed".
     min_size : int, optional
         Fragments of fewer voxels are merged to a neighbour first; not voxels, or one's own. By
-        default 25 for basins of the affinities in more than 64^3 voxels, else 0: in volumes,
-        millions of basins are noise.
+        default 25 for basins of the affinities in volumes of more than 32^3 voxels, over edges of
+        0.5 or more, else 0: of millions of basins, one for every few voxels, most are noise.
     quantile : float
         Of the linkage by quantile, 0 to 1.
     per_section : bool, optional
@@ -107,7 +107,8 @@ def build_hierarchy(
         parents, altitudes = agglomerate(graph, linkage, quantile=share)
     else:
         features = _features(edges, regions, len(graph.sizes), image) if linkage == "ward" else None
-        parents, altitudes = merge_order(graph, linkage, features=features)
+        part = part_of(tell, 0.8, 1.0)
+        parents, altitudes = merge_order(graph, linkage, features=features, progress=part)
     tell(1.0, "Merged")
     import higra as hg
 
@@ -169,11 +170,13 @@ def _fragments(
         return np.arange(1, size + 1, dtype=np.uint32).reshape(affinities.shape)
     if wanted == "auto":
         wanted = "distance" if has_membranes(affinities) else "watershed"
+    options: dict[str, Any] = {"min_size": min_size}
     if min_size is None:
-        many = wanted != "distance" and np.prod(affinities.shape) > _FEW_VOXELS
-        min_size = _SMALL if many else 0
+        many = affinities.ndim == 3 and np.prod(affinities.shape) > _FEW_VOXELS
+        small = many and wanted != "distance"
+        options = {"min_size": _SMALL if small else 0, "min_affinity": _ALIKE}
     return make_fragments(
-        affinities, method=wanted, min_size=min_size, per_section=per_section, progress=progress
+        affinities, method=wanted, per_section=per_section, progress=progress, **options
     )
 
 

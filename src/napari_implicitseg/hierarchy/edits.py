@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,17 +18,24 @@ from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 __all__ = [
     "Edit",
     "EditFile",
     "Freeze",
     "Merge",
+    "Seeds",
     "Split",
     "Voxel",
     "check_lifts",
     "read_edits",
+    "shared_voxel",
+    "strokes_of",
     "voxels_of",
     "write_edits",
 ]
@@ -39,7 +46,19 @@ Voxel = Annotated[tuple[int, ...], Field(min_length=2, max_length=3)]
 """Index of a voxel, (y, x) or (z, y, x)."""
 
 
-class _Strict(BaseModel):
+class _InWords(ModelMetaclass):
+    """Says what is wrong with a document that is made by hand as other functions here do."""
+
+    def __call__(cls, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            raise InputError(
+                f"This is no {cls.__name__}: {_first_mistake(error)}. See its attributes."
+            ) from error
+
+
+class _Strict(BaseModel, metaclass=_InWords):
     """No unknown fields, no conversions of types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -79,12 +98,33 @@ class Split(_Strict):
     @model_validator(mode="after")
     def _apart(self) -> Split:
         """Refuse a voxel that two scribbles share."""
-        seen: set[tuple[int, ...]] = set()
-        for scribble in self.scribbles:
-            own = set(scribble)
-            if both := seen & own:
-                raise ValueError(f"voxel {min(both)} is in two scribbles")
-            seen |= own
+        if both := shared_voxel(self.scribbles):
+            raise ValueError(f"voxel {both} is in two scribbles")
+        return self
+
+
+class Seeds(_Strict):
+    """The voxels of each seed are one object, and no two seeds are in one.
+
+    Attributes
+    ----------
+    seeds : tuple of tuple of tuple of int
+        Voxels of each; one seed at least, and no voxel in two.
+    lifts : tuple of int
+        As of `Merge`.
+    """
+
+    kind: Literal["seeds"] = "seeds"
+    seeds: Annotated[
+        tuple[Annotated[tuple[Voxel, ...], Field(min_length=1)], ...], Field(min_length=1)
+    ]
+    lifts: tuple[Annotated[int, Field(ge=0)], ...] = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Seeds:
+        """Refuse a voxel that two seeds share."""
+        if both := shared_voxel(self.seeds):
+            raise ValueError(f"voxel {both} is in two seeds")
         return self
 
 
@@ -104,7 +144,7 @@ class Freeze(_Strict):
     frozen: bool = True
 
 
-Edit = Annotated[Merge | Split | Freeze, Field(discriminator="kind")]
+Edit = Annotated[Merge | Split | Freeze | Seeds, Field(discriminator="kind")]
 """Any of the corrections."""
 
 
@@ -117,7 +157,7 @@ class EditFile(_Strict):
         Of the volume, in voxels.
     threshold : float
         At which they were made.
-    edits : tuple of Merge, Split or Freeze
+    edits : tuple of Merge, Split, Freeze or Seeds
         In the order they were made.
     """
 
@@ -141,27 +181,50 @@ class EditFile(_Strict):
         return self
 
 
-def check_lifts(edits: Sequence[Merge | Split | Freeze]) -> None:
-    """Refuse merges that lift what is no earlier split.
+def check_lifts(edits: Sequence[Edit]) -> None:
+    """Refuse edits that lift what is no earlier split, nor seeds.
 
     Raises
     ------
     InputError
     """
     for number, edit in enumerate(edits):
-        for lifted in edit.lifts if isinstance(edit, Merge) else ():
-            if lifted >= number or not isinstance(edits[lifted], Split):
+        for lifted in edit.lifts if isinstance(edit, Merge | Seeds) else ():
+            if lifted >= number or not isinstance(edits[lifted], Split | Seeds):
                 raise InputError(
                     f"edit {number} lifts edit {lifted}, which is no split before it; give the "
                     "place of one."
                 )
 
 
-def voxels_of(edit: Merge | Split | Freeze) -> tuple[tuple[int, ...], ...]:
-    """All voxels that an edit names."""
+def shared_voxel(lists: Iterable[Iterable[tuple[int, ...]]]) -> tuple[int, ...]:
+    """Return the first voxel that is in two of several lists; () if there is none."""
+    seen: set[tuple[int, ...]] = set()
+    for voxels in lists:
+        own = set(voxels)
+        if both := seen & own:
+            return min(both)
+        seen |= own
+    return ()
+
+
+def strokes_of(edit: Edit) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """Voxels that an edit names: those of each scribble or seed, or all at once."""
     if isinstance(edit, Split):
-        return tuple(voxel for scribble in edit.scribbles for voxel in scribble)
-    return edit.voxels
+        return edit.scribbles
+    return edit.seeds if isinstance(edit, Seeds) else (edit.voxels,)
+
+
+def voxels_of(edit: Edit) -> tuple[tuple[int, ...], ...]:
+    """All voxels that an edit names."""
+    return tuple(voxel for stroke in strokes_of(edit) for voxel in stroke)
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """Say where the first mistake is, and what it is."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "edits"
+    return f"{where}: {first['msg']}"
 
 
 def write_edits(
@@ -211,10 +274,8 @@ def read_edits(path: str | os.PathLike[str], *, shape: tuple[int, ...] | None = 
     try:
         document = EditFile.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "edits"
         raise FileError(
-            f"'{path}' holds no valid edits: {where}: {first['msg']}. It was edited or damaged."
+            f"'{path}' holds no valid edits: {_first_mistake(error)}. It was edited or damaged."
         ) from error
     if shape is not None and document.shape != tuple(shape):
         raise InputError(

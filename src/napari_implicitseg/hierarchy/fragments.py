@@ -20,22 +20,18 @@ from napari_implicitseg.hierarchy._components import (
     direct_edges,
 )
 from napari_implicitseg.hierarchy._progress import silent
-from napari_implicitseg.hierarchy._region_kernels import count_sizes
 from napari_implicitseg.hierarchy._seeded import seeded_fragments
-from napari_implicitseg.hierarchy._small import list_members, mark_ways, merge_small
-from napari_implicitseg.hierarchy._unions import number_owners, number_trees
+from napari_implicitseg.hierarchy._small import merge_small
+from napari_implicitseg.hierarchy._unions import number_owners
 from napari_implicitseg.hierarchy._watershed import (
     find_roots,
     label_basins,
     leave_plateaus,
     mark_best,
     raise_best,
-    renumber,
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from napari_implicitseg._types import LabelArray, Progress
 
 __all__ = ["FragmentMethod", "make_fragments"]
@@ -53,6 +49,7 @@ def make_fragments(
     *,
     method: FragmentMethod = "watershed",
     min_size: int = 0,
+    min_affinity: float = 0.0,
     per_section: bool | None = None,
     threshold: float = 0.5,
     seed_distance: float = 3.0,
@@ -76,8 +73,11 @@ def make_fragments(
         fragments, of smoother outline.
     min_size : int
         Fragments of fewer voxels are merged, in the order of descending affinity of the best
-        edges between fragments, until all have as many. Edges of affinity 0 count, as the last
-        ones. A fragment that no known edge joins to another one stays.
+        edges between fragments, until all have as many. A fragment that no known edge joins to
+        another one stays.
+    min_affinity : float
+        Fragments are merged over edges of this affinity or more, 0 to 1; over those of 0, too, by
+        default.
     per_section : bool, optional
         Cut each section along z for itself, by the edges inside it. By default where voxels are
         more than 3 times as long along z as along the other axes. No matter in 2D.
@@ -129,6 +129,7 @@ def make_fragments(
     if isinstance(min_size, bool):
         raise InputError(f"min_size is {min_size}; give a whole number of voxels.")
     least, level = checked_size(min_size), checked_threshold(threshold)
+    lowest = checked_threshold(min_affinity, "min_affinity")
     reach = _checked_reach(seed_distance)
     report = progress or silent
     shape, axes, by_section = _edges(affinities, per_section)
@@ -142,7 +143,7 @@ def make_fragments(
         labels = make(axes, math.prod(shape))
     if least > 1:
         report(0.8, "Merging small fragments")
-        _merge_small(labels, axes, least)
+        merge_small(labels, axes, least, float(lowest))
     report(1.0, "Cut into fragments")
     return labels.reshape(shape)
 
@@ -233,27 +234,3 @@ def _basins_of_higra(axes: list[Axis], voxels: int) -> LabelArray:
     found = hg.labelisation_watershed(graph, -np.concatenate(weights))
     labels: LabelArray = number_owners(found)
     return labels
-
-
-def _merge_small(labels: LabelArray, axes: list[Axis], least: int) -> None:
-    """Merge fragments of fewer voxels than `least` with others, in place."""
-    count = int(labels.max())
-    sizes: NDArray[np.int64] = np.zeros(count + 1, np.int64)
-    count_sizes(labels, sizes)
-    ways, members = np.zeros(len(labels), np.uint8), np.empty(len(labels), np.uint32)
-    heads = np.empty(count + 1, np.uint32)
-    list_members(labels, sizes, least, heads, members)
-    for k, axis in enumerate(axes):
-        mark_ways(ways, labels, *axis, k)
-    parent = np.arange(count + 1, dtype=np.uint32)
-    values = [axis.values.reshape(-1) for axis in axes]
-    values += [np.empty(0, np.float32)] * (3 - len(values))
-    inner = [axis.values.shape[2] for axis in axes]
-    steps = np.array([sign * step for step in inner for sign in (-1, 1)], np.int64)
-    firsts = np.repeat([axis.first for axis in axes], 2)
-    # Edges lie with the earlier of their voxels, or with the later one.
-    shifts = np.minimum(steps, 0) + firsts * np.abs(steps)
-    merge_small(labels, *values, shifts, steps, ways, parent, sizes, heads, members, least)
-    # Id 0 is a tree of its own and the first, so that numbers are ids.
-    number_trees(parent)
-    renumber(labels, parent)

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._apart import Problem, tree_of_apart
 from napari_implicitseg.hierarchy._lookups import join_roots
 from napari_implicitseg.hierarchy._merging import merge_chains, merge_rest
 from napari_implicitseg.hierarchy._merging_edges import EDGE, MAXIMUM, MEAN, QUANTILE
+from napari_implicitseg.hierarchy._progress import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from napari_implicitseg._types import Progress
     from napari_implicitseg.hierarchy.region_graph import RegionGraph
     from napari_implicitseg.hierarchy.tree import Linkage
 
@@ -184,7 +187,11 @@ def _checked_seeds(seeds: Any, number: int) -> NDArray[np.int64]:
 
 
 def merge_order(
-    graph: RegionGraph, linkage: Linkage, *, features: NDArray[np.float64] | None = None
+    graph: RegionGraph,
+    linkage: Linkage,
+    *,
+    features: NDArray[np.float64] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the hierarchy that higra makes of a region graph, where its parts are apart too.
 
@@ -196,6 +203,8 @@ def merge_order(
         the watershed hierarchies by area (voxels), dynamics, or volume of the basins.
     features : ndarray of float64, shape (N, F), optional
         Of each region; for Ward's.
+    progress : Progress, optional
+        Hears of it every now and then, and may cancel.
 
     Returns
     -------
@@ -212,46 +221,26 @@ def merge_order(
     J. Cousty and L. Najman, "Incremental algorithm for hierarchical minimum spanning forests and
     saliency of watershed cuts", ISMM 2011, 272-283.
     """
-    import higra as hg
-
     if linkage not in _BY_HIGRA:
         raise InputError(f"linkage is {linkage!r}; choose one of {', '.join(_BY_HIGRA)}.")
-    if linkage == "ward" and (features is None or len(features) != len(graph.sizes)):
-        raise InputError(
-            f"Ward's linkage needs features of {len(graph.sizes)} regions; give an array (N, F)."
-        )
-    weights = 1 - graph.means
-
-    def build(nodes: NDArray[np.int64], edges: NDArray[np.int64], rows: NDArray[np.int64]) -> Any:
-        part = hg.UndirectedGraph(len(nodes))
-        part.add_edges(edges[:, 0], edges[:, 1])
-        sizes = graph.sizes[nodes].astype(np.float64)
-        if linkage == "ward":
-            return hg.binary_partition_tree_ward_linkage(part, features[nodes], sizes)  # type: ignore[index]
-        if linkage == "area":
-            return hg.watershed_hierarchy_by_area(part, weights[rows], sizes, False)
-        if linkage == "volume":
-            return hg.watershed_hierarchy_by_volume(part, weights[rows], sizes, False)
-        return hg.watershed_hierarchy_by_dynamics(part, weights[rows], False)
-
-    return _of_parts(graph, build)
-
-
-def _of_parts(
-    graph: RegionGraph, build: Callable[..., Any]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Put the trees of the connected parts of a graph together; higra takes connected ones."""
     number = len(graph.sizes)
-    parents = np.arange(max(0, 2 * number - 1))
-    altitudes = np.zeros(len(parents))
+    if linkage != "ward":
+        features = np.empty((number, 0))
+    elif features is None or len(features) != number:
+        raise InputError(
+            f"Ward's linkage needs features of {number} regions; give an array (N, F)."
+        )
+    tell = progress or silent
+    weights, sizes = 1 - graph.means, graph.sizes.astype(np.float64)
+    parents, altitudes = np.arange(max(0, 2 * number - 1)), np.zeros(max(0, 2 * number - 1))
     merges = 0
     for nodes, edges, rows in _parts(graph):
-        tree, heights = build(nodes, edges, rows)
-        own, count = np.asarray(tree.parents(), np.int64), len(nodes)
-        names = np.concatenate([nodes, number + merges + np.arange(count - 1)])
+        problem = Problem(linkage, sizes[nodes], edges, weights[rows], features[nodes])
+        own, heights = tree_of_apart(problem, lambda: tell(merges / number, "Merging"))  # noqa: B023 - called at once
+        names = np.concatenate([nodes, number + merges + np.arange(len(nodes) - 1)])
         parents[names] = names[own]
         altitudes[names] = heights
-        merges += count - 1
+        merges += len(nodes) - 1
     altitudes[:number] = 0
     altitudes[number + merges :] = math.inf
     join_roots(parents, number, merges)

@@ -6,8 +6,10 @@ regions only and takes milliseconds, whatever the volume's size.
 
 from __future__ import annotations
 
+import copy
 import sys
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,18 +18,18 @@ from napari_implicitseg.hierarchy._decisions import decisions
 from napari_implicitseg.hierarchy._lookups import paint
 from napari_implicitseg.hierarchy._regions import Regions, checked_voxel, placed
 from napari_implicitseg.hierarchy._replay import replay
-from napari_implicitseg.hierarchy.edits import EditFile, Freeze, Merge, Split, check_lifts
-from napari_implicitseg.hierarchy.seeded import checked_seeds
+from napari_implicitseg.hierarchy._strokes import checked_strokes
+from napari_implicitseg.hierarchy.edits import EditFile, Freeze, Merge, Seeds, Split, check_lifts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from napari_implicitseg._types import LabelArray
     from napari_implicitseg.hierarchy._decisions import Decision
     from napari_implicitseg.hierarchy._regions import Placed
-    from napari_implicitseg.hierarchy._replay import State
+    from napari_implicitseg.hierarchy.edits import Edit
     from napari_implicitseg.hierarchy.tree import Hierarchy
 
 __all__ = ["Proofreading"]
@@ -41,14 +43,14 @@ class Proofreading:
 
     Whatever the threshold, the scribbles of a split are in different objects, until what it has
     cut is merged again; and what is frozen stays as it is, until it no longer is. What is merged
-    goes together unless a split says otherwise.
+    goes together unless a split says otherwise. Seeds do both.
 
     Parameters
     ----------
     hierarchy : Hierarchy
     threshold : float
         As of `Hierarchy.cut`.
-    edits : iterable of Merge, Split or Freeze
+    edits : iterable of Merge, Split, Freeze or Seeds
         To start with.
 
     Raises
@@ -74,7 +76,7 @@ class Proofreading:
         self,
         hierarchy: Hierarchy,
         threshold: float = 0.5,
-        edits: Iterable[Merge | Split | Freeze] = (),
+        edits: Iterable[Edit] = (),
     ) -> None:
         self._hierarchy = hierarchy
         hierarchy.level_of(threshold)
@@ -85,7 +87,7 @@ class Proofreading:
         self._undone: tuple[Placed, ...] = ()
         self._whole = Regions.of(hierarchy)
         self._regions = self._whole.cut_by_all(self._done)
-        self._state = self._replayed(self._regions, self._done)
+        self._state = replay(hierarchy, self._regions, threshold, self._done)
 
     @property
     def hierarchy(self) -> Hierarchy:
@@ -101,10 +103,10 @@ class Proofreading:
     def threshold(self, value: float) -> None:
         self._hierarchy.level_of(value)
         self._threshold = value
-        self._state = self._replayed(self._regions, self._done)
+        self._state = replay(self._hierarchy, self._regions, value, self._done)
 
     @property
-    def edits(self) -> tuple[Merge | Split | Freeze, ...]:
+    def edits(self) -> tuple[Edit, ...]:
         """The corrections, in order."""
         return tuple(step.edit for step in self._done)
 
@@ -169,6 +171,11 @@ class Proofreading:
             )
         return self._regions.voxel_of(int(fragments[0]))
 
+    def size_of(self, object_id: int) -> int:
+        """Voxels of an object; 0 if there is none now."""
+        inside = self._state.lookup[1:] == object_id
+        return int(self._regions.graph.sizes[inside].sum()) if object_id > 0 else 0
+
     def merge(self, *voxels: Sequence[int]) -> None:
         """Make the objects at these voxels one.
 
@@ -208,16 +215,55 @@ class Proofreading:
             If no object has two scribbles, one is frozen, or a voxel is in two scribbles or
             outside the volume.
         """
-        lists = self._scribbles(scribbles)
-        hit = [{self.object_at(v) for v in voxels} for voxels in lists]
-        shared = {i for a, one in enumerate(hit) for b in hit[a + 1 :] for i in one & b}
+        lists = checked_strokes(scribbles, self.fragments, self.lookup, "scribbles")
+        shared = self._shared([self._objects(voxels) for voxels in lists])
         if not shared:
             raise InputError(
                 "No object has two scribbles of different ids; paint two, each with an id of its "
                 "own, into the object that is to be cut."
             )
         self._refuse_frozen(shared)
-        self._do(Split(scribbles=tuple(map(tuple, lists))))
+        self._do(Split(scribbles=lists))
+
+    def seed(self, seeds: ArrayLike | Mapping[int, Sequence[Sequence[int]]]) -> None:
+        """Make of each seed one object, and of no two the same.
+
+        Objects with seeds of several ids are cut between them, as by `split`; then the objects
+        that the voxels of an id touch become one, as by `merge`. All others stay as they are.
+
+        Parameters
+        ----------
+        seeds : ndarray of int, shape S, or mapping of int to sequence of voxels
+            Ids of seeds and 0 elsewhere; or the voxels of each id. Voxels that belong to no
+            object are left out.
+
+        Raises
+        ------
+        InputError
+            If there are no seeds, none lies in an object, or they are of another shape or no whole
+            numbers; if a voxel is in two seeds or outside the volume; or if an object that would
+            change is frozen.
+
+        Notes
+        -----
+        Earlier splits that have cut what is one seed now hold no longer. Seeds that change nothing
+        now still hold at other thresholds.
+        """
+        lists = checked_strokes(seeds, self.fragments, self.lookup, "seeds")
+        if not lists:
+            raise InputError("No seed lies in an object; paint inside the objects.")
+        hit = [self._objects(voxels) for voxels in lists]
+        joined = (objects for objects in hit if len(objects) > 1)
+        self._refuse_frozen(self._shared(hit).union(*joined))
+        edit = Seeds(seeds=lists)
+        if len(lists) > 1:
+            # What a seed makes one is known once the objects are cut.
+            cut = self.copy()
+            cut._do(Split(scribbles=lists))
+        else:
+            cut = self
+        lifts = {i for voxels in lists for i in cut._lifted(cut._objects(voxels))}
+        self._do(edit.model_copy(update={"lifts": tuple(sorted(lifts))}))
 
     def freeze(self, voxel: Sequence[int], *, frozen: bool = True) -> None:
         """Keep the object at a voxel as it is, whatever the threshold; or no longer.
@@ -235,7 +281,21 @@ class Proofreading:
         voxels = tuple(map(self._regions.voxel_of, fragments.tolist()))
         self._do(Freeze(voxels=voxels, frozen=frozen))
 
-    def undo(self) -> Merge | Split | Freeze | None:
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit that was taken back."""
+        return bool(self._undone)
+
+    def copy(self) -> Proofreading:
+        """Return one that goes its own way from here; what both have in common they share."""
+        return copy.copy(self)
+
+    def undo(self) -> Edit | None:
         """Take the last edit back and return it; None if there is none."""
         if not self._done:
             return None
@@ -246,7 +306,7 @@ class Proofreading:
         self._set(regions, tuple(done), (*self._undone, last))
         return last.edit
 
-    def redo(self) -> Merge | Split | Freeze | None:
+    def redo(self) -> Edit | None:
         """Do the edit again that was taken back last, and return it; None if there is none."""
         if not self._undone:
             return None
@@ -290,7 +350,7 @@ class Proofreading:
             edits=self.edits,
         )
 
-    def _do(self, edit: Merge | Split | Freeze) -> None:
+    def _do(self, edit: Edit) -> None:
         """Do an edit; what was undone can then no longer be done again."""
         step = placed(edit, self._regions.fragments.shape)
         regions = self._regions.cut_by(step, len(self._done))
@@ -298,12 +358,8 @@ class Proofreading:
 
     def _set(self, regions: Regions, done: tuple[Placed, ...], undone: tuple[Placed, ...]) -> None:
         """Take over edits, once all that follows from them has been found."""
-        self._state = self._replayed(regions, done)
+        self._state = replay(self._hierarchy, regions, self._threshold, done)
         self._regions, self._done, self._undone = regions, done, undone
-
-    def _replayed(self, regions: Regions, done: tuple[Placed, ...]) -> State:
-        """Objects by the edits and the threshold."""
-        return replay(self._hierarchy, regions, self._threshold, done)
 
     def _object_voxel(self, voxel: Sequence[int]) -> tuple[int, ...]:
         """Return a voxel that belongs to an object, as int."""
@@ -312,22 +368,16 @@ class Proofreading:
             raise InputError(f"There is no object at voxel {index}; click inside one.")
         return index
 
-    def _scribbles(self, scribbles: Any) -> list[list[tuple[int, ...]]]:
-        """Voxels of each scribble that belong to objects."""
-        shape = self._regions.fragments.shape
-        if isinstance(scribbles, np.ndarray):
-            places, ids = checked_seeds(scribbles, shape)
-            index = np.stack(np.unravel_index(places, shape), axis=1)
-            lists = [list(map(tuple, index[ids == i].tolist())) for i in np.unique(ids)]
-        else:
-            lists = [[checked_voxel(voxel, shape) for voxel in voxels] for voxels in scribbles]
-        seen: set[tuple[int, ...]] = set()
-        for voxels in lists:
-            if both := seen & set(voxels):
-                raise InputError(f"Voxel {min(both)} is in two scribbles; leave it out of one.")
-            seen |= set(voxels)
-        inside = [[voxel for voxel in voxels if self.object_at(voxel)] for voxels in lists]
-        return [voxels for voxels in inside if voxels]
+    def _objects(self, voxels: Iterable[tuple[int, ...]]) -> set[int]:
+        """Ids of the objects at some voxels."""
+        index = tuple(np.array([*voxels], np.int64).T)
+        return {*self._state.lookup[self._regions.fragments[index]].tolist()}
+
+    @staticmethod
+    def _shared(hit: list[set[int]]) -> set[int]:
+        """Return the ids that are in two sets."""
+        numbers = Counter(i for objects in hit for i in objects)
+        return {i for i, number in numbers.items() if number > 1}
 
     def _lifted(self, ids: set[int]) -> tuple[int, ...]:
         """Return the splits that have cut what a merge of some objects makes one."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.hierarchy.tree import Hierarchy, Linkage
 
 __all__ = [
+    "LARGEST_ID",
     "SeededRegions",
     "checked_seeds",
     "contact_graph",
@@ -33,7 +34,7 @@ __all__ = [
     "seeded_lookup",
 ]
 
-_LARGEST_ID = np.iinfo(np.uint32).max
+LARGEST_ID = np.iinfo(np.uint32).max
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,28 +68,31 @@ def cut_by_seeds(hierarchy: Hierarchy, seeds: Any, threshold: float | None = Non
 
 
 def checked_seeds(
-    seeds: Any, shape: tuple[int, ...]
+    seeds: Any, shape: tuple[int, ...], what: str = "seeds"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of seeds in C order and their ids.
+    """Return the places of seeds, or of what else they are called, in C order and their ids.
 
     Raises
     ------
     InputError
         If they are no whole numbers of the volume's shape, negative, too large, or all 0.
     """
-    values = np.asarray(seeds)
+    try:
+        values = np.asarray(seeds)
+    except ValueError as error:
+        raise InputError(f"The {what} are no array ({error}); give one of {shape}.") from error
     if values.dtype.kind not in "iub" or values.shape != tuple(shape):
         raise InputError(
-            f"The seeds are {values.dtype} of shape {values.shape}; give whole numbers of shape "
-            f"{tuple(shape)}, 0 where there is no seed."
+            f"The {what} are {values.dtype} of shape {values.shape}; give whole numbers of shape "
+            f"{tuple(shape)}, 0 where there are none."
         )
     places = np.flatnonzero(values)
     if not len(places):
-        raise InputError("The seeds are 0 everywhere; paint at least one.")
+        raise InputError(f"The {what} are 0 everywhere; paint at least one.")
     ids = values.reshape(-1)[places]
     low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high > _LARGEST_ID:
-        raise InputError(f"The seeds range from {low} to {high}; use ids from 1 to 2**32 - 1.")
+    if low < 0 or high > LARGEST_ID:
+        raise InputError(f"The {what} range from {low} to {high}; use ids from 1 to 2**32 - 1.")
     return places, ids.astype(np.int64)
 
 
@@ -220,7 +224,7 @@ def seeded_labels(
 def _new_ids(number: int, taken: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return ids after the largest one; if too few are left there, the first free ones."""
     highest = int(taken.max(initial=0))
-    if highest + number <= _LARGEST_ID:
+    if highest + number <= LARGEST_ID:
         return np.arange(highest + 1, highest + 1 + number)
     return np.setdiff1d(np.arange(1, number + len(taken) + 1), taken)[:number]
 
