@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.metrics import Contingency
     from napari_implicitseg.mistakes import Mistake
 
-__all__ = ["METRICS", "Evaluation", "evaluate"]
+__all__ = ["METRICS", "Evaluation", "evaluate", "evaluate_table"]
 
 # A table in the terminal is not the place for the classes of a thousand neurons.
 _MOST_CLASSES = 12
@@ -171,6 +171,37 @@ def evaluate(
         spacing=own if spacing is None else spacing,
         progress=progress,
     )
+    return evaluate_table(table, metrics=names, ignore=ignore, border=border, background=single)
+
+
+def evaluate_table(
+    table: Contingency,
+    *,
+    metrics: str | Iterable[str] = "all",
+    ignore: int | None = 0,
+    border: float | None = None,
+    background: int | None = None,
+) -> Evaluation:
+    """Work out the figures of a contingency table, for instance of a cut of a hierarchy.
+
+    Parameters
+    ----------
+    table : Contingency
+    metrics, background : optional
+        As `evaluate` takes them.
+    ignore, border : optional
+        What the table was made with. Only notes and errors depend on them.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    InputError
+        If no voxel was compared, ids are negative, a name is unknown or an option out of range.
+    """
+    names, single = _checked_names(metrics), _checked_background(background)
     _check_table(table, border)
     figures = _Figures(table, single)
     return Evaluation(

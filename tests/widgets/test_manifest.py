@@ -25,6 +25,13 @@ def test_the_widget_is_in_the_annotate_menu(make_napari_viewer):
     assert any(title.startswith("Scribble to mask") for title in titles)
 
 
+def test_the_evaluation_is_in_the_segment_menu(make_napari_viewer):
+    make_napari_viewer()
+    menu = get_app_model().menus.get_menu("napari/layers/segment")
+    titles = [item.command.title for item in menu if hasattr(item, "command")]
+    assert any(title.startswith("Evaluate labels") for title in titles)
+
+
 @pytest.mark.parametrize("key", ["coins", "coins_stack", "em_volume"])
 def test_samples_open(make_napari_viewer, key):
     viewer = make_napari_viewer()

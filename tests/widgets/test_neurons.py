@@ -259,7 +259,7 @@ def test_closing_the_panel_leaves_the_neurons_to_the_user(open_neurons, qtbot):
     assert layer.editable
     assert not layer.keymap
     assert not viewer.keymap
-    assert widget.session._on_drag not in viewer.mouse_drag_callbacks
+    assert widget.session._clicks._on_drag not in viewer.mouse_drag_callbacks
     assert "current neuron" not in viewer.layers
     assert np.array_equal(layer.data, before)
 

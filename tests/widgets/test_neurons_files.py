@@ -23,8 +23,8 @@ open_neurons, cut = neurons_opener, neurons_cutter
 
 def answer(widget, monkeypatch, path):
     """Let the dialogs for files answer with a path."""
-    monkeypatch.setattr(widget, "ask_where_to_save", lambda: str(path))
-    monkeypatch.setattr(widget, "ask_what_to_load", lambda: str(path))
+    monkeypatch.setattr(widget.dialogs, "ask_where_to_save", lambda: str(path))
+    monkeypatch.setattr(widget.dialogs, "ask_what_to_load", lambda: str(path))
 
 
 def test_edits_are_saved_and_replayed(cut, monkeypatch, tmp_path):
@@ -101,6 +101,7 @@ def test_neurons_are_corrected_after_the_image_was_deleted(cut, qtbot):
     assert len(np.unique(layer.data)) == 2
     seeds = viewer.add_labels((layer.data > 0).astype(np.uint8), name="seeds")
     widget.seeding.seeds_box.layer = seeds
+    widget.seeding.apart_box.setChecked(True)
     widget.seeding.seed_button.click()
     settle(qtbot, widget)
     assert "aff neurons by seeds" in viewer.layers
@@ -122,3 +123,55 @@ def test_a_deleted_layer_comes_back_with_its_corrections(cut, qtbot, notes):
     segment(widget, qtbot)
     assert viewer.layers["aff neurons"] is not layer
     assert np.array_equal(viewer.layers["aff neurons"].data, merged)
+
+
+def test_loading_asks_only_before_something_is_lost(cut, monkeypatch, tmp_path):
+    _, widget, _ = cut()
+    path, asked = tmp_path / "edits.json", []
+
+    def ask(action, count):
+        asked.append((action, count))
+        return len(asked) > 1
+
+    answer(widget, monkeypatch, path)
+    monkeypatch.setattr(widget.dialogs, "ask_to_replace", ask)
+    step, work = widget.correcting, widget.session.corrections.work
+    step.save_button.click()
+    step.load_button.click()
+    assert not asked  # There was nothing to lose.
+    widget.session.corrections.select((12, 30, 30))
+    step.freeze_button.click()
+    step.load_button.click()
+    assert asked == [("Load edits", 1)]
+    work = widget.session.corrections.work
+    assert len(work.edits) == 1
+    step.save_button.click()
+    step.load_button.click()
+    assert len(asked) == 1  # They are saved.
+    assert len(widget.session.corrections.work.edits) == 1
+    step.undo_button.click()
+    step.load_button.click()
+    assert len(asked) == 1  # The file has more than there is.
+    widget.session.corrections.select((12, 30, 30))
+    step.freeze_button.click()
+    step.load_button.click()
+    assert asked[1:] == [("Load edits", 2)]
+    assert len(widget.session.corrections.work.edits) == 1
+
+
+@pytest.mark.parametrize("yes", [False, True])
+def test_the_question_is_asked_in_words(cut, monkeypatch, yes):
+    from qtpy.QtWidgets import QMessageBox
+
+    _, widget, _ = cut()
+    seen = []
+
+    def question(*args):
+        seen.append(args)
+        buttons = QMessageBox.StandardButton
+        return buttons.Yes if yes else buttons.No
+
+    monkeypatch.setattr(QMessageBox, "question", question)
+    assert widget.dialogs.ask_to_replace("Load edits", 3) is yes
+    assert "3 corrections of the neurons are not saved" in seen[0][2]
+    assert seen[0][4] == QMessageBox.StandardButton.No

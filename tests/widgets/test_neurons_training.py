@@ -118,7 +118,8 @@ SEEDS = {(2, 5, 5): 11, (20, 60, 60): 12, (12, 5, 60): 13}
 
 
 def press_seed(widget, qtbot, layer):
-    """Choose seeds and cut by them."""
+    """Choose seeds and cut by them, in a layer of their own."""
+    widget.seeding.apart_box.setChecked(True)
     widget.seeding.seeds_box.layer = layer
     widget.seeding.seed_button.click()
     settle(qtbot, widget)

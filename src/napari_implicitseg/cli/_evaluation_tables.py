@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from napari_implicitseg.evaluation_report import MEANINGS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,25 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["print_figures", "print_mistakes"]
 
-_MEANINGS = {
-    "iou": "if ids are classes: mean over those of the truth; 1 is perfect",
-    "accuracy": "if ids are classes: share of voxels with that of the truth",
-    "voi_split": "bits; objects cut into pieces; 0 is perfect",
-    "voi_merge": "bits; objects joined; 0 is perfect",
-    "voi": "bits; both together",
-    "rand": "share of pairs of voxels treated alike",
-    "adapted_rand_error": "0 is perfect",
-    "adapted_rand_precision": "merges lower it",
-    "adapted_rand_recall": "splits lower it",
-    "cremi": "geometric mean of voi and adapted_rand_error; 0 is perfect",
-    "ap": "mean over IoU 0.5 to 0.95; 1 is perfect",
-    "ap_50": "objects matched with IoU 0.5 and more",
-    "ap_75": "objects matched with IoU 0.75 and more",
-    "objects": "in the labels, where compared",
-    "truth_objects": "in the truth",
-    "voxels": "compared",
-    "ignored": "voxels left out",
-}
 # More classes or parts than these make no table to read; --json has all.
 _MOST_CLASSES = 20
 _MOST_PARTS = 5
@@ -46,7 +29,7 @@ def print_figures(found: Evaluation) -> None:
     for name, value in found.items():
         if not isinstance(value, Mapping):
             text = f"{value:.4f}" if isinstance(value, float) else str(value)
-            table.add_row(name, text, _MEANINGS[name])
+            table.add_row(name, text, MEANINGS[name].text)
     tables: list[Table] = [table] if table.row_count else []
     if "matches" in found:
         tables.append(_match_table(found["matches"]))

@@ -81,7 +81,12 @@ def evaluate(
     time: options.Time = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the report there, as JSON."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the report there, as JSON; its figures as CSV if FILE ends in .csv.",
+        ),
     ] = None,
     overwrite: options.Overwrite = False,
     json_report: options.Json = False,
@@ -122,20 +127,24 @@ def evaluate(
             places = _places(segments, objects, mistakes, progress)
         notes = (note.replace("ignore=None", "--ignore none") for note in found.notes)
         warnings = [*unused, *notes]
-        report = {
-            "labels": str(labels),
-            "truth": str(truth),
-            "shape": list(objects.shape),
-            "ignore": left_out,
-            "border": border,
-            "spacing": None if sizes is None else list(sizes),
-            "background": background,
-            "figures": found.as_dict(),
-            **_listed(mistakes, places, worst),
-            "warnings": warnings,
-        }
+        from napari_implicitseg.evaluation_report import figure_rows, report_of, write
+
+        report = report_of(
+            found,
+            mistakes,
+            places,
+            listed=worst > 0,
+            labels=str(labels),
+            truth=str(truth),
+            shape=list(objects.shape),
+            ignore=left_out,
+            border=border,
+            spacing=None if sizes is None else list(sizes),
+            background=background,
+        )
+        report["warnings"] = warnings
         if output is not None:
-            _write(output, report, overwrite=overwrite)
+            write(output, report, figure_rows(found), overwrite=overwrite)
         if json_report:
             print(json.dumps(report, ensure_ascii=False))
             return
@@ -194,25 +203,6 @@ def _places(
     return find_places(labels.data, truth.data, mistakes, progress=progress)
 
 
-def _listed(
-    mistakes: Sequence[Mistake], places: Sequence[tuple[int, ...] | None], worst: int
-) -> dict[str, Any]:
-    """Return mistakes as JSON can hold them, if they were asked for."""
-    if not worst:
-        return {}
-    found: dict[str, list[dict[str, Any]]] = {"worst_splits": [], "worst_merges": []}
-    for one, place in zip(mistakes, places, strict=True):
-        entry = {
-            "id": one.id,
-            "parts": list(one.parts),
-            "voxels": list(one.voxels),
-            "bits": one.bits,
-            "place": None if place is None else list(place),
-        }
-        found[f"worst_{one.kind}s"].append(entry)
-    return found
-
-
 def _show(
     found: Evaluation, mistakes: Sequence[Mistake], places: Sequence[tuple[int, ...] | None]
 ) -> None:
@@ -230,11 +220,3 @@ def _check_output(path: Path, inputs: tuple[Path, ...], *, overwrite: bool) -> N
     from napari_implicitseg.volumes import check_output
 
     check_output(path, inputs=inputs, overwrite=overwrite, any_extension=True)
-
-
-def _write(path: Path, report: dict[str, Any], *, overwrite: bool) -> None:
-    """Write the report."""
-    from napari_implicitseg.atomic import replace_file
-
-    with replace_file(path, overwrite=overwrite) as temporary:
-        temporary.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -7,17 +7,92 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._progress import silent
 from napari_implicitseg.hierarchy.components import ThresholdCurve
 from napari_implicitseg.metrics import adapted_rand, rand_index, voi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.hierarchy.tree import Hierarchy
     from napari_implicitseg.metrics import Contingency
 
-__all__ = ["score_lookups"]
+__all__ = ["default_thresholds", "hierarchy_curve", "score_lookups"]
+
+_STEPS = 50
+_NUMBERS = 48
+
+
+def default_thresholds(hierarchy: Hierarchy) -> NDArray[np.float64]:
+    """Thresholds that show all a hierarchy holds, about a hundred or fewer, in ascending order.
+
+    Of linkages by affinity those of an even grid from 0 to 1; of all linkages those that leave
+    numbers of objects on an even logarithmic scale, so that neither few large objects nor many
+    small ones fall between two of them.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+
+    Returns
+    -------
+    ndarray of float64, shape (T,)
+        As `Hierarchy.cut` takes them.
+    """
+    merges = np.sort(hierarchy.altitudes[hierarchy.size :])
+    merges = merges[np.isfinite(merges)]
+    # Of so many merges all but the last n - 1 are done where n objects are left.
+    left = np.geomspace(1, len(merges) + 1, _NUMBERS).round().astype(np.int64)
+    done = len(merges) + 1 - np.unique(left)
+    levels = merges[done[done > 0] - 1]
+    if not hierarchy.by_affinity:
+        return np.unique(np.concatenate([[0.0], levels]))
+    # A merge is done below its own affinity only, and affinities have 32 bits.
+    below = np.nextafter((1 - levels).astype(np.float32), np.float32(0)).astype(np.float64)
+    grid = np.linspace(0, 1, _STEPS + 1)
+    return np.unique(np.clip(np.concatenate([grid, below]), 0, 1))
+
+
+def hierarchy_curve(
+    hierarchy: Hierarchy,
+    table: Contingency,
+    thresholds: ArrayLike | None = None,
+    *,
+    progress: Progress | None = None,
+) -> ThresholdCurve:
+    """Score cuts of a hierarchy from the table of its fragments; see `Hierarchy.curve`.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+    table : Contingency
+        Of its fragments and the truth.
+    thresholds : array_like of float, shape (T,), optional
+        As of `Hierarchy.cut`; by default `default_thresholds`.
+    progress : Progress, optional
+        Hears of each threshold, and may cancel.
+
+    Returns
+    -------
+    ThresholdCurve
+
+    Raises
+    ------
+    InputError
+        If a threshold is none or out of range, there is none, or no voxel to compare.
+    """
+    levels = _checked_thresholds(hierarchy, thresholds)
+    say = silent if progress is None else progress
+
+    def lookups() -> Iterator[tuple[float, NDArray[np.uint32]]]:
+        for i, level in enumerate(levels):
+            say(i / len(levels), f"Scoring threshold {i + 1} of {len(levels)}")
+            yield level, hierarchy.fragment_labels(level)
+
+    return score_lookups(table, lookups())
 
 
 def score_lookups(table: Contingency, lookups: Iterable[tuple[float, ArrayLike]]) -> ThresholdCurve:
@@ -62,6 +137,26 @@ def score_lookups(table: Contingency, lookups: Iterable[tuple[float, ArrayLike]]
         rand_index=columns[4],
         objects=columns[5].astype(np.int64),
     )
+
+
+def _checked_thresholds(hierarchy: Hierarchy, thresholds: ArrayLike | None) -> list[float]:
+    """Return thresholds, the default ones if none are given."""
+    if thresholds is None:
+        return [float(level) for level in default_thresholds(hierarchy)]
+    try:
+        levels = np.asarray(thresholds, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"The thresholds are {thresholds!r}; give numbers, as of Hierarchy.cut."
+        ) from error
+    if levels.ndim != 1 or not levels.size:
+        raise InputError(
+            f"The thresholds have shape {levels.shape}; give a list of one or more numbers."
+        )
+    found: list[float] = levels.tolist()
+    for level in found:
+        hierarchy.level_of(level)
+    return found
 
 
 def _scored(table: Contingency, threshold: float, labels: ArrayLike) -> tuple[float, ...]:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import LabelArray
     from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.hierarchy.components import ThresholdCurve
     from napari_implicitseg.hierarchy.region_graph import RegionGraph
+    from napari_implicitseg.metrics import Contingency
 
 __all__ = ["AFFINITY_LINKAGES", "Hierarchy", "Linkage", "check_linkage", "checked_affinity"]
 
@@ -186,6 +188,48 @@ class Hierarchy:
 
         return self.painted(optimal_labels(self, threshold))
 
+    def curve(
+        self, truth: Any, thresholds: ArrayLike | None = None, *, ignore: int | None = 0
+    ) -> ThresholdCurve:
+        """Scores of its cuts at many thresholds, from one comparison of voxels.
+
+        Fragments are compared with the truth once; what each threshold joins follows from the
+        table of that.
+
+        Parameters
+        ----------
+        truth : array_like of int or bool, shape S
+            NumPy, zarr, dask, HDF5; ids are 0 and up.
+        thresholds : array_like of float, shape (T,), optional
+            As of `cut`. By default about a hundred: of linkages by affinity an even grid from 0 to
+            1, and of all the levels that leave numbers of objects on a logarithmic scale.
+        ignore : int, optional
+            Label of the truth whose voxels are left out; None leaves out none.
+
+        Returns
+        -------
+        ThresholdCurve
+            Its `best` is the point of the lowest VOI.
+
+        Raises
+        ------
+        InputError
+            If the truth is of another shape or holds no integers, there is no voxel to compare,
+            or a threshold is none or out of range.
+
+        Examples
+        --------
+        >>> from napari_implicitseg.hierarchy.building import build_hierarchy
+        >>> row = [[[0, 0.9, 0.2, 0.8, 0.1, 0.7]], [[0] * 6]]
+        >>> hierarchy = build_hierarchy(row, offsets=[(0, -1), (-1, 0)])
+        >>> curve = hierarchy.curve([[5, 5, 5, 5, 8, 8]], [0.05, 0.15, 0.5])
+        >>> curve.objects.tolist(), curve.best().threshold
+        ([1, 2, 3], 0.15)
+        """
+        from napari_implicitseg.hierarchy.lookup_curve import hierarchy_curve
+
+        return hierarchy_curve(self, self._compared(truth, ignore), thresholds)
+
     def painted(self, lookup: NDArray[Any]) -> LabelArray:
         """Volume of the labels of its fragments.
 
@@ -237,6 +281,24 @@ class Hierarchy:
         if not value >= 0:
             raise InputError(f"The threshold is {value:g}; altitudes are not negative.")
         return min(value, float(np.finfo(np.float64).max))
+
+    def _compared(self, truth: Any, ignore: int | None) -> Contingency:
+        """Table of the fragments and a truth."""
+        from napari_implicitseg.metrics import contingency_blocks
+
+        try:
+            volume = truth if hasattr(truth, "dtype") else np.asarray(truth)
+        except ValueError as error:
+            raise InputError(
+                "The truth is made of lists of different lengths; give an array of integers."
+            ) from error
+        shape = tuple(getattr(volume, "shape", ()))
+        if shape != self.fragments.shape:
+            raise InputError(
+                f"The truth has shape {shape}, but the hierarchy is of {self.fragments.shape}; "
+                "give the truth of the same voxels."
+            )
+        return contingency_blocks(self.fragments, volume, ignore=ignore)
 
     def _labels_at(self, level: float, *, inclusive: bool) -> NDArray[np.uint32]:
         """Label of each fragment where merges below a level are done."""

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_implicitseg.hierarchy._decisions import Decision
-    from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split
     from napari_implicitseg.hierarchy.proofreading import Proofreading
     from napari_implicitseg.widgets._neurons_view import NeuronsView
 
 __all__ = ["Corrections", "clicked_voxel", "describe"]
 
-_NAMES = {"merge": "Merging", "split": "Splitting", "freeze": "Freezing"}
+_NAMES = {"merge": "Merging", "split": "Splitting", "freeze": "Freezing", "seeds": "Seeding"}
 _LISTED = 200
 """Uncertain decisions looked up at a time."""
 
@@ -52,7 +51,6 @@ class Corrections:
         self.merging = False
         self._voxel: tuple[int, ...] | None = None
         self._first: tuple[int, ...] | None = None
-        self._undone = 0
         # Decisions of the present state, looked up when asked for, and where some were shown.
         self._open: list[Decision] = []
         self._seen: set[tuple[tuple[int, ...], float]] = set()
@@ -69,12 +67,12 @@ class Corrections:
     @property
     def can_undo(self) -> bool:
         """Whether there is an edit to take back."""
-        return self.work is not None and bool(self.work.edits)
+        return self.work is not None and self.work.can_undo
 
     @property
     def can_redo(self) -> bool:
         """Whether an edit was taken back last."""
-        return self._undone > 0
+        return self.work is not None and self.work.can_redo
 
     @property
     def is_frozen(self) -> bool:
@@ -84,7 +82,6 @@ class Corrections:
     def start(self, work: Proofreading | None) -> None:
         """Begin with a proofreading; what was current stays so where there is an object."""
         self.work = work
-        self._undone = 0
         self._open = []
         self._seen.clear()
         self.stop_merging()
@@ -116,9 +113,11 @@ class Corrections:
         self._find_current()
 
     def _find_current(self) -> None:
-        there = self.work is not None and self._voxel is not None
-        self.current = self.work.object_at(self._voxel) if there else 0  # type: ignore[union-attr, arg-type]
-        self.size = self._view.mark(self.current)
+        self.current = self.size = 0
+        if self.work is not None and self._voxel is not None:
+            self.current = self.work.object_at(self._voxel)
+            self.size = self.work.size_of(self.current)
+        self._view.mark(self.current)
 
     def _repaint(self) -> None:
         self._open = []
@@ -160,17 +159,24 @@ class Corrections:
         work.merge(self._first, voxel)
         self.stop_merging()
         self._voxel = voxel
-        self._done()
+        self._repaint()
         return f"Merged neurons {before[0]} and {before[1]}; they are {self.current} now."
 
     # Other corrections --------------------------------------------------------
 
     def take_split(self, work: Proofreading, voxel: tuple[int, ...]) -> str:
         """Go on with a copy of the proofreading in which objects were split; say what was done."""
+        return self._take(work, voxel, "Split")
+
+    def take_seeds(self, work: Proofreading, voxel: tuple[int, ...]) -> str:
+        """Go on with a copy of the proofreading that was seeded; say what was done."""
+        return self._take(work, voxel, "Seeds")
+
+    def _take(self, work: Proofreading, voxel: tuple[int, ...], what: str) -> str:
         before = self.count
         self.work, self._voxel = work, voxel
-        self._done()
-        return f"Split: {before} neurons became {self.count}."
+        self._repaint()
+        return f"{what}: {before} neurons became {self.count}."
 
     def toggle_freeze(self) -> str:
         """Freeze the current object, or no longer; say what was done.
@@ -185,7 +191,7 @@ class Corrections:
             raise InputError("There is no current neuron. Click the one to freeze, then press F.")
         frozen = not self.is_frozen
         work.freeze(self._voxel, frozen=frozen)
-        self._done()
+        self._repaint()
         if frozen:
             return f"Neuron {self.current} is frozen: the slider leaves it as it is."
         return f"Neuron {self.current} is no longer frozen."
@@ -200,17 +206,11 @@ class Corrections:
 
     def _step(self, *, back: bool) -> str:
         work = self.needed()
-        edit: Merge | Split | Freeze | None = work.undo() if back else work.redo()
+        edit = work.undo() if back else work.redo()
         if edit is None:
             return f"There is nothing to {'undo' if back else 'redo'}."
-        self._undone += 1 if back else -1
         self._repaint()
         return f"{_NAMES[edit.kind]} was {'taken back' if back else 'done again'}."
-
-    def _done(self) -> None:
-        """Show what an edit has changed."""
-        self._undone = 0
-        self._repaint()
 
     # Files --------------------------------------------------------------------
 

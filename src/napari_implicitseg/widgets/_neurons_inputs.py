@@ -10,16 +10,20 @@ from napari.layers import Image, Labels, Points
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._neurons_affinities import has_time, holds_affinities
 from napari_implicitseg.widgets._neurons_jobs import PredictRequest, TrainRequest
+from napari_implicitseg.widgets._neurons_parts import cut_out
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
+    from napari_implicitseg.widgets._neurons_parts import Part
+
 __all__ = [
     "LINKAGES",
     "NeuronsInputs",
-    "holds_affinities",
+    "needed_image",
     "predict_request",
     "seeds_of",
     "train_request",
@@ -50,39 +54,41 @@ class NeuronsInputs:
     model : str
         Name or folder.
     linkage : str
+    neighbours : str
+        What affinities are of, where the layer does not say it; see `neighbour_choices`.
+    area : {"all", "view"}
+        What is predicted; see `AREAS`.
+    sections : int
+        How many of these, if it is what the view shows of a volume.
     """
 
     image: Image | None = None
     model: str = ""
     linkage: str = "mean"
+    neighbours: str = ""
+    area: str = "all"
+    sections: int = 32
+
+    @property
+    def holds_affinities(self) -> bool:
+        """Whether the image is one of affinities."""
+        return holds_affinities(self.image, self.neighbours)
 
 
-def holds_affinities(image: Layer | None) -> bool:
-    """Whether an Image layer holds affinities: shape (2 or 3, z, y, x), of fractions."""
-    if not isinstance(image, Image) or image.multiscale or image.rgb or image.ndim != 4:
-        return False
-    return image.data.shape[0] in (2, 3) and np.dtype(image.data.dtype).kind == "f"
-
-
-def predict_request(inputs: NeuronsInputs) -> PredictRequest:
-    """Ask for the affinities of an image.
+def predict_request(inputs: NeuronsInputs, part: Part) -> PredictRequest:
+    """Ask for the affinities of a part of an image.
 
     Raises
     ------
     InputError
         If there is no image or no model, or it has not 2 or 3 axes, or is one of affinities.
     """
-    image = _needed(inputs.image)
-    if holds_affinities(image):
-        raise InputError(
-            f"Layer '{image.name}' holds affinities already: go on with Segment, or choose the "
-            "raw image."
-        )
+    image = needed_image(inputs)
     return PredictRequest(
-        image=_layers.level_data(image, _layers.level_shown(image)),
+        image=cut_out(image, part),
         name=image.name,
         channel_axis=image.ndim if image.rgb else None,
-        spacing=_voxel_size(image),
+        spacing=_voxel_size(image, part.level),
         model=_model(inputs),
     )
 
@@ -97,12 +103,7 @@ def train_request(
     InputError
         If something is missing or the labels do not fit the image.
     """
-    image = _needed(inputs.image)
-    if holds_affinities(image):
-        raise InputError(
-            f"Layer '{image.name}' holds affinities; a model learns from the raw image. Choose "
-            "that in step 1."
-        )
+    image = needed_image(inputs)
     if labels is None:
         raise InputError(
             "There are no painted sections. Add a Labels layer, paint the objects of a few "
@@ -182,14 +183,31 @@ def _number(value: Any) -> float:
         return float("nan")
 
 
-def _needed(image: Image | None) -> Image:
-    """Return the image if there is one that can be used."""
+def needed_image(inputs: NeuronsInputs) -> Image:
+    """Return the image if there is one that a model can read.
+
+    Raises
+    ------
+    InputError
+    """
+    image = inputs.image
     if image is None:
         raise InputError("There is no image. Open one, or affinities of shape (3, z, y, x).")
-    if not holds_affinities(image) and image.ndim not in (2, 3):
+    if inputs.holds_affinities:
+        raise InputError(
+            f"Layer '{image.name}' holds affinities already: go on with Segment, or choose the "
+            "raw image."
+        )
+    if has_time(image):
+        raise InputError(
+            f"Layer '{image.name}' has an axis of time; neurons are made of one volume at a time. "
+            "Split it, by Layers > Split Stack, or give the axis another label and unit."
+        )
+    if image.ndim not in (2, 3):
         raise InputError(
             f"Layer '{image.name}' has {image.ndim} axes; needed are (y, x) or (z, y, x), or "
-            "affinities as fractions of shape (3, z, y, x). Split it, by Layers > Split Stack."
+            "affinities of shape (3, z, y, x) in one scale: fractions, or uint8. Split it, by "
+            "Layers > Split Stack."
         )
     return image
 
@@ -201,12 +219,11 @@ def _model(inputs: NeuronsInputs) -> str:
     return inputs.model
 
 
-def _voxel_size(image: Image, level: int | None = None) -> tuple[float, ...] | None:
+def _voxel_size(image: Image, level: int) -> tuple[float, ...] | None:
     """Voxel size in nanometres, or in what the layer says where that has no unit.
 
     None if nothing is known: a scale of 1 pixel is what napari gives to all images.
     """
-    level = _layers.level_shown(image) if level is None else level
     sizes = np.abs(np.asarray(_layers.like(image, level)["scale"], float))
     if all(unit.is_compatible_with("meter") for unit in image.units):
         pairs = zip(sizes, image.units, strict=True)

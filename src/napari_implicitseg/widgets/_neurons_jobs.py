@@ -1,4 +1,4 @@
-"""What the neurons widget has computed in its thread: prediction, hierarchy, seeds, training.
+"""What the neurons widget has computed in its thread: prediction, hierarchy, training.
 
 Nothing here knows Qt or touches a layer: a request holds arrays, an outcome
 holds what the widget shows.
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray, Progress
-    from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.affinities.ops import Affinities, Offsets
     from napari_implicitseg.hierarchy._decisions import Decision
-    from napari_implicitseg.hierarchy.edits import Freeze, Merge, Split
+    from napari_implicitseg.hierarchy.edits import Edit
     from napari_implicitseg.hierarchy.proofreading import Proofreading
     from napari_implicitseg.hierarchy.tree import Hierarchy, Linkage
+    from napari_implicitseg.widgets._neurons_edit_jobs import Request
 
 __all__ = [
     "Outcome",
     "PredictRequest",
-    "Request",
-    "SeedRequest",
     "SegmentRequest",
-    "SplitRequest",
     "TrainRequest",
-    "UncertainRequest",
     "direct_offsets",
+    "share_at",
     "threshold_at",
     "warm_up",
 ]
@@ -50,6 +48,10 @@ class Outcome:
     labels : ndarray of uint32 or None
     model : str
         Folder of a model that was trained.
+    voxel : tuple of int or None
+        Of what was corrected, if the request is a correction.
+    said : str
+        What was done.
     strokes : tuple of ndarray or None
         Where the strokes of a split are, as `numpy.nonzero` says it.
     decisions : list of Decision or None
@@ -60,6 +62,8 @@ class Outcome:
     work: Proofreading | None = None
     labels: LabelArray | None = None
     model: str = ""
+    voxel: tuple[int, ...] | None = None
+    said: str = ""
     strokes: tuple[NDArray[np.intp], ...] | None = None
     decisions: list[Decision] | None = None
 
@@ -118,22 +122,25 @@ class SegmentRequest:
 
     Attributes
     ----------
-    affinities : Affinities, or array, shape (K, z, y, x)
-        Of an array K is 2 or 3: the direct ones along y and x, or z, y and x.
+    affinities : Affinities, or array, shape (K, *S)
+        Fractions, bool, or uint8 with 255, or 1 where that is all there is, for one.
+    offsets : tuple of tuple of int
+        Of the first channels of an array; the others are left out.
     name : str
         Of the layer, for messages.
     linkage : str
     share : float
         Where the slider is, 0 to 1; see `threshold_at`.
-    edits : tuple of Merge, Split or Freeze
+    edits : tuple of Edit
         Corrections to replay.
     """
 
     affinities: Any
+    offsets: Offsets
     name: str
     linkage: Linkage
     share: float
-    edits: tuple[Merge | Split | Freeze, ...] = ()
+    edits: tuple[Edit, ...] = ()
 
     doing = "Segmenting"
 
@@ -164,43 +171,12 @@ class SegmentRequest:
 
         if isinstance(self.affinities, Affinities):
             return self.affinities
-        data = np.ascontiguousarray(self.affinities, np.float32)
-        offsets = direct_offsets(len(data), data.ndim - 1)
-        return Affinities(data=data, offsets=offsets, spacing=(1.0,) * (data.ndim - 1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedRequest:
-    """A cut by seeds.
-
-    Attributes
-    ----------
-    hierarchy : Hierarchy
-    seeds : ndarray of int, shape S
-    name : str
-        Of the layer of the seeds, for messages.
-    """
-
-    hierarchy: Hierarchy
-    seeds: Any
-    name: str
-
-    doing = "Cutting by seeds"
-
-    def run(self, progress: Progress) -> Outcome:
-        """Cut; in the worker thread.
-
-        Raises
-        ------
-        ImplicitSegError
-            Whatever `Hierarchy.cut_with_seeds` refuses, with the name of the layer.
-        """
-        progress(0.0, "Cutting by seeds")
-        try:
-            labels = self.hierarchy.cut_with_seeds(np.asarray(self.seeds))
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
-        return Outcome(request=self, labels=labels)
+        values = np.asarray(self.affinities[: len(self.offsets)])
+        data = np.ascontiguousarray(values, np.float32)
+        if values.dtype == np.uint8 and values.max(initial=0) > 1:
+            data *= np.float32(1 / 255)
+            np.minimum(data, 1, out=data)
+        return Affinities(data=data, offsets=self.offsets, spacing=(1.0,) * (data.ndim - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,79 +238,6 @@ class TrainRequest:
         return Outcome(request=self, model=self.out)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SplitRequest:
-    """A split of neurons between strokes.
-
-    Attributes
-    ----------
-    work : Proofreading
-        A copy, which is changed; a shallow one will do, as edits replace what it holds.
-    strokes : array of int, shape S
-    name : str
-        Of their layer, for messages.
-    """
-
-    work: Proofreading
-    strokes: Any
-    name: str
-
-    doing = "Splitting"
-
-    def run(self, progress: Progress) -> Outcome:
-        """Split; in the worker thread.
-
-        Raises
-        ------
-        InputError
-            If there are no strokes, or no object has strokes of two ids.
-        """
-        progress(0.0, "Splitting")
-        strokes = np.array(self.strokes)
-        shape = self.work.fragments.shape
-        if strokes.shape != shape:
-            raise InputError(
-                f"Layer '{self.name}' has shape {strokes.shape} but the neurons have {shape}. "
-                "Make a matching one with New scribbles."
-            )
-        places = np.nonzero(strokes)
-        if not len(places[0]):
-            raise InputError(
-                f"Layer '{self.name}' is empty. Paint two strokes of different labels into the "
-                "neuron that is to be cut; M is the next label."
-            )
-        self.work.split(strokes)
-        return Outcome(request=self, work=self.work, strokes=places)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UncertainRequest:
-    """The decisions that were closest.
-
-    Attributes
-    ----------
-    work : Proofreading
-        A copy.
-    limit : int
-        How many.
-    """
-
-    work: Proofreading
-    limit: int
-
-    doing = "Looking for uncertain decisions"
-
-    def run(self, progress: Progress) -> Outcome:
-        """Look; in the worker thread."""
-        progress(0.0, self.doing)
-        return Outcome(request=self, decisions=self.work.uncertain(self.limit))
-
-
-Request = (
-    PredictRequest | SegmentRequest | SeedRequest | TrainRequest | SplitRequest | UncertainRequest
-)
-
-
 def direct_offsets(number: int, ndim: int) -> tuple[tuple[int, ...], ...]:
     """Offsets of the last `number` axes: negative unit vectors.
 
@@ -370,6 +273,15 @@ def threshold_at(hierarchy: Hierarchy, share: float) -> float:
     return float(merges[done - 1]) if done else 0.0
 
 
+def share_at(hierarchy: Hierarchy, threshold: float) -> float:
+    """Place of the slider that a threshold stands for, 0 to 1; see `threshold_at`."""
+    if hierarchy.by_affinity:
+        return float(min(max(threshold, 0.0), 1.0))
+    merges = hierarchy.altitudes[hierarchy.size :]
+    merges = merges[np.isfinite(merges)]
+    return float(1 - np.count_nonzero(merges <= threshold) / max(1, len(merges)))
+
+
 def warm_up(progress: Progress) -> None:
     """Import what a segmentation needs and compile it, on a tiny volume."""
     from napari_implicitseg import api
@@ -380,7 +292,9 @@ def warm_up(progress: Progress) -> None:
     labels[:, :, 6:] = 2
     labels[:, :5] += 2
     found = api.labels_to_affinities(labels, direct_offsets(3, 3))
-    work = Proofreading(api.build_hierarchy(found, progress=progress), 0.5)
+    for fragments in ("distance", "watershed"):
+        hierarchy = api.build_hierarchy(found, fragments=fragments, min_size=2, progress=progress)
+    work = Proofreading(hierarchy, 0.5)
     work.merge((0, 0, 0), (0, 0, 11))
     work.split([[(0, 0, 0)], [(0, 0, 11)]])
     work.uncertain(1)

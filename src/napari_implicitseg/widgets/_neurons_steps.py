@@ -20,16 +20,18 @@ from qtpy.QtWidgets import (
 )
 
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
-from napari_implicitseg.widgets._controls import button, fold, form, row
+from napari_implicitseg.widgets._controls import button, fold, form, row, show_row
+from napari_implicitseg.widgets._neurons_affinities import neighbour_choices
 from napari_implicitseg.widgets._neurons_inputs import LINKAGES
 from napari_implicitseg.widgets._neurons_models import ModelBox, free_folder
+from napari_implicitseg.widgets._neurons_parts import AREAS
 from napari_implicitseg.widgets._neurons_view import NEURONS_OF
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-__all__ = ["KEYS", "CorrectStep", "CutStep", "PredictStep", "SeedStep", "TrainStep"]
+__all__ = ["KEYS", "CorrectStep", "CutStep", "EvaluateStep", "PredictStep", "SeedStep", "TrainStep"]
 
 KEYS = {
     "merge": "M",
@@ -42,28 +44,67 @@ KEYS = {
 """Keys bound while the widget is open."""
 
 _TICKS = 1000
+_TITLE = "font-weight: bold; color: #8aa6c8;"
 _BOLD = "font-weight: bold; padding: 6px;"
 
 
 class PredictStep(QWidget):
-    """Image, model, *Predict*."""
+    """Image, model, what of it, *Predict*."""
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self.image_box = LayerComboBox(viewer, (Image,), empty="open an image first")
         self.image_box.setToolTip(
-            "The image to segment, 2D or 3D; multiscale: the level shown. Or affinities, 0 to 1, "
-            "of shape (3, z, y, x), of the neighbours before along z, y and x; or 2, y and x."
+            "The image to segment, 2D or 3D; multiscale: the level shown. Or affinities of shape "
+            "(3, z, y, x), 0 to 1 or uint8, of the neighbours before along z, y and x; or 2, y "
+            "and x."
+        )
+        self._neighbours: dict[str, str] = {}
+        self.neighbours_box = choice_box(
+            {}, "What the affinities along the first axis of this layer are of."
         )
         self.model_box = ModelBox()
+        self.area_box = choice_box(
+            AREAS, "All of the image, or what the canvas shows of it and some sections about that."
+        )
+        self.sections_box = QSpinBox()
+        self.sections_box.setRange(1, 100_000)
+        self.sections_box.setValue(32)
+        self.sections_box.setToolTip("How many sections, the one shown in their middle.")
         self.predict_button = button("Predict", "Let the model predict affinities of the image.")
         self.predict_button.setStyleSheet(_BOLD)
+        self.show_button = button(
+            "Show affinities",
+            "Add what was predicted as a layer; its first axis is that of the neighbours. It can "
+            "be saved, and segmented again.",
+        )
         layout = _titled(self, "1  From the image to affinities")
-        lines = form()
-        lines.addRow("Image", self.image_box)
-        lines.addRow("Model", self.model_box)
-        layout.addLayout(lines)
-        layout.addWidget(self.predict_button)
+        self._lines = form()
+        self._lines.addRow("Image", self.image_box)
+        self._lines.addRow("Neighbours", self.neighbours_box.native)
+        self._lines.addRow("Model", self.model_box)
+        self._lines.addRow("Predict", self.area_box.native)
+        self._lines.addRow("Sections", self.sections_box)
+        layout.addLayout(self._lines)
+        layout.addLayout(row(self.predict_button, self.show_button))
+        self.follow()
+
+    @property
+    def neighbours(self) -> str:
+        """What affinities are chosen to be of; empty if there is no choice."""
+        return str(self.neighbours_box.value or "")
+
+    def follow(self) -> None:
+        """Show what there is to choose for the image."""
+        image = self.image_box.layer
+        choices = {text: value for value, text in neighbour_choices(image).items()}
+        if choices != self._neighbours:
+            self._neighbours = choices
+            with self.neighbours_box.changed.blocked():
+                self.neighbours_box.choices = [*choices.items()]
+        deep = isinstance(image, Image) and image.ndim == 3
+        show_row(self._lines, self.neighbours_box.native, bool(choices))
+        show_row(self._lines, self.sections_box, deep and self.area_box.value == "view")
 
 
 class CutStep(QWidget):
@@ -98,6 +139,12 @@ class CutStep(QWidget):
         """Where the slider is, 0 to 1."""
         return int(self.slider.value()) / _TICKS
 
+    def show_share(self, share: float) -> None:
+        """Move the slider without telling anybody."""
+        self.slider.blockSignals(True)
+        self.slider.setValue(round(share * _TICKS))
+        self.slider.blockSignals(False)
+
     def show_count(self, threshold: float | None, count: int) -> None:
         """Show threshold and number of neurons, or that there are none."""
         text = "" if threshold is None else f"Threshold {threshold:.3g}: {count:,} neurons"
@@ -127,13 +174,27 @@ class CorrectStep(QWidget):
         self.redo_button = button("Redo", "Do again what was taken back.")
         self.save_button = button("Save edits", "Save the corrections beside the labels, as JSON.")
         self.load_button = button("Load edits", "Replay saved corrections in place of these.")
+        self.scribble_button = button(
+            "Scribble neuron...",
+            "Hand the current neuron to 'Scribble to mask': an image of it with strokes to go on "
+            "with.",
+        )
+        self.repair_button = button(
+            "Repair neuron...", "Hand the current neuron to 'Repair labels': a layer with its mask."
+        )
+        self.back_button = button(
+            "Take neuron back",
+            "Make the neuron what was accepted in the other panel, as a correction.",
+        )
         layout = _titled(self, "3  Correct")
         layout.addWidget(self.current)
         grid = QGridLayout()
         first, *others = self.buttons
         grid.addWidget(first, 0, 0, 1, 2)
+        *others, last = others
         for place, control in enumerate(others, start=2):
             grid.addWidget(control, place // 2, place % 2)
+        grid.addWidget(last, grid.rowCount(), 0, 1, 2)
         layout.addLayout(grid)
 
     @property
@@ -149,6 +210,9 @@ class CorrectStep(QWidget):
             self.redo_button,
             self.save_button,
             self.load_button,
+            self.scribble_button,
+            self.repair_button,
+            self.back_button,
         )
 
     def show_keys(self, taken: tuple[str, ...]) -> None:
@@ -183,14 +247,34 @@ class SeedStep(QWidget):
             "Labels: each id is the seed of one neuron. Points: each is one, or those of one "
             "number in the feature column 'label' are."
         )
+        self.apart_box = QCheckBox("In a layer of their own")
+        self.apart_box.setToolTip(
+            "Leave the neurons as they are and add a layer in which every seed has grown to one of "
+            "its id. Else the seeds are a correction: they cut and merge neurons, with undo."
+        )
         self.seed_button = button(
-            "Cut by seeds", "Add a layer in which every seed has grown to a neuron of its id."
+            "Cut by seeds",
+            "Make of every seed one neuron: what has several is cut between them, what one seed "
+            "touches is merged.",
         )
         content = QWidget()
         lines = form(content)
         lines.addRow("Seeds", self.seeds_box)
+        lines.addRow("", self.apart_box)
         lines.addRow("", self.seed_button)
-        _folded(self, "Neurons from seeds", content)
+        _folded(self, "4  Neurons from seeds", content)
+
+
+class EvaluateStep(QWidget):
+    """A button that opens another panel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.evaluate_button = button(
+            "Evaluate...", "Compare the neurons with a layer of truth, in 'Evaluate labels'."
+        )
+        layout = _titled(self, "6  Evaluate")
+        layout.addWidget(self.evaluate_button)
 
 
 class TrainStep(QWidget):
@@ -222,7 +306,7 @@ class TrainStep(QWidget):
         lines.addRow("New model", row(self.folder_edit, self.folder_button))
         lines.addRow("", self.train_button)
         self.folder_button.clicked.connect(self._choose_folder)
-        _folded(self, "Train from painted sections", content)
+        _folded(self, "5  Train from painted sections", content)
 
     def ask_folder(self) -> str:
         """Ask for a folder; empty if the user thinks better of it."""
@@ -238,7 +322,7 @@ def _titled(widget: QWidget, title: str) -> QVBoxLayout:
     layout = QVBoxLayout(widget)
     layout.setContentsMargins(0, 4, 0, 0)
     label = QLabel(title)
-    label.setStyleSheet("font-weight: bold; color: #8aa6c8;")
+    label.setStyleSheet(_TITLE)
     layout.addWidget(label)
     return layout
 
@@ -247,7 +331,9 @@ def _folded(widget: QWidget, title: str, content: QWidget) -> None:
     """Lay a part of the panel out that is hidden at first."""
     layout = QVBoxLayout(widget)
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(fold(title, content))
+    opener = fold(title, content)
+    opener.setStyleSheet(_TITLE)
+    layout.addWidget(opener)
     layout.addWidget(content)
 
 

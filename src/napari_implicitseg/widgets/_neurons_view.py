@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import CyclicLabelColormap
 
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._preview import remove_quietly
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.components import ViewerModel
     from napari.layers import Image
     from numpy.typing import NDArray
@@ -51,7 +53,7 @@ class NeuronsView:
 
     # The neurons --------------------------------------------------------------
 
-    def show(self, labels: LabelArray, image: Image, level: int, name: str) -> Labels:
+    def show(self, labels: LabelArray, image: Image, place: Mapping[str, Any], name: str) -> Labels:
         """Show objects in the layer of an image, making that if it is not there.
 
         Parameters
@@ -59,9 +61,8 @@ class NeuronsView:
         labels : ndarray of uint32
             The layer takes it over.
         image : Image
-            With as many axes as the labels, or one of affinities more.
-        level : int
-            Of a multiscale image.
+        place : mapping
+            Where the layer lies, as arguments of napari's layers.
         name : str
             Of a new layer.
         """
@@ -69,7 +70,7 @@ class NeuronsView:
         same = layer is not None and layer.metadata.get(NEURONS_OF) == image.unique_id
         if same and layer is not None and layer.data.shape == labels.shape:
             layer.data = labels
-            for key, value in lies_on(image, labels.ndim, level).items():
+            for key, value in place.items():
                 setattr(layer, key, value)
         else:
             self.let_go()
@@ -77,7 +78,7 @@ class NeuronsView:
                 labels,
                 name=name,
                 metadata={NEURONS_OF: image.unique_id},
-                **lies_on(image, labels.ndim, level),
+                **place,
             )
             self._layer = layer
             self._viewer.add_layer(layer)
@@ -101,18 +102,17 @@ class NeuronsView:
 
     # The current object -------------------------------------------------------
 
-    def mark(self, label: int) -> int:
-        """Mark an object, or none by 0, and return its size in voxels."""
+    def mark(self, label: int) -> None:
+        """Mark an object, or none by 0."""
         layer = self.layer
         if layer is None:
-            return 0
+            return
         self._outline.follow(layer, label)
         if label and layer.selected_label != label:
             layer.selected_label = label
             if layer.show_selected_label:
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
         self._show_mark()
-        return int(np.count_nonzero(layer.data == label)) if label else 0
 
     def alone(self, on: bool) -> None:
         """Show the current object only, or all."""
@@ -139,7 +139,8 @@ class NeuronsView:
             name="current neuron",
             metadata={HIDDEN_FROM_CHOICES: True},
             opacity=1.0,
-            colormap=DirectLabelColormap(color_dict={None: "white", 0: "transparent"}),
+            # Not a direct one: what that needs is compiled anew by each napari, for a second.
+            colormap=CyclicLabelColormap(colors=np.array([[0, 0, 0, 0], [1, 1, 1, 1]], np.float32)),
             **_layers.like(layer),
         )
         mark.editable = False

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog
 
 from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._controls import row
+from napari_implicitseg.widgets._neurons_dialogs import EditDialogs
 from napari_implicitseg.widgets._neurons_jobs import warm_up
 from napari_implicitseg.widgets._neurons_keys import NeuronsKeys
 from napari_implicitseg.widgets._neurons_models import free_folder
@@ -19,6 +18,7 @@ from napari_implicitseg.widgets._neurons_steps import (
     KEYS,
     CorrectStep,
     CutStep,
+    EvaluateStep,
     PredictStep,
     SeedStep,
     TrainStep,
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
     from napari.viewer import Viewer
 
+    from napari_implicitseg.widgets._neurons_handing import HandedOver
+
 __all__ = ["NeuronsWidget"]
 
+_PLUGIN = "napari-implicitseg"
 _RESTS_AFTER = 300
 """Milliseconds after which the slider is taken to rest."""
 
@@ -57,6 +60,8 @@ class NeuronsWidget(SessionPanel):
         self.correcting = CorrectStep()
         self.seeding = SeedStep(self.viewer)
         self.training = TrainStep(self.viewer)
+        self.evaluating = EvaluateStep()
+        self.dialogs = EditDialogs(self, lambda: self.inputs.image_box.layer)
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_RESTS_AFTER)
@@ -64,7 +69,7 @@ class NeuronsWidget(SessionPanel):
         self._connect()
         self._connect_corrections()
         self.shared_keys = NeuronsKeys(self.viewer, self._keyed())
-        self.correcting.show_keys(self.shared_keys.bind())
+        self._bind_keys()
         self._inputs_changed()
         self._show_state()
         self.session.tell()
@@ -76,7 +81,14 @@ class NeuronsWidget(SessionPanel):
         layout = self.scrolled()
         layout.addWidget(self.advice)
         layout.addLayout(row(self.progress, self.cancel_button))
-        for step in (self.inputs, self.cutting, self.correcting, self.seeding, self.training):
+        for step in (
+            self.inputs,
+            self.cutting,
+            self.correcting,
+            self.seeding,
+            self.training,
+            self.evaluating,
+        ):
             layout.addWidget(step)
         layout.addWidget(self.notes)
         layout.addStretch(1)
@@ -85,15 +97,21 @@ class NeuronsWidget(SessionPanel):
     def _connect(self) -> None:
         self.inputs.image_box.layer_changed.connect(self._inputs_changed)
         self.inputs.model_box.model_changed.connect(self._inputs_changed)
+        self.inputs.sections_box.valueChanged.connect(self._inputs_changed)
+        for box in (self.inputs.neighbours_box, self.inputs.area_box):
+            box.changed.connect(self._inputs_changed)
         self.inputs.predict_button.clicked.connect(self.predict)
+        self.inputs.show_button.clicked.connect(self.show_affinities)
         self.cutting.linkage_box.changed.connect(self._inputs_changed)
         self.cutting.segment_button.clicked.connect(self.segment)
         self.cutting.slider.valueChanged.connect(self._slid)
         self.cutting.alone_box.toggled.connect(self._show_alone)
         self.seeding.seed_button.clicked.connect(self.cut_by_seeds)
         self.training.train_button.clicked.connect(self.train)
+        self.evaluating.evaluate_button.clicked.connect(self.evaluate)
         self._rest.timeout.connect(guarded("Drawing")(self.session.view.finish))
         self.session.trained.connect(self._trained)
+        self.session.moved.connect(self._moved)
         self.connect_session()
 
     def _connect_corrections(self) -> None:
@@ -107,6 +125,9 @@ class NeuronsWidget(SessionPanel):
         step.next_button.clicked.connect(self.next_uncertain)
         step.save_button.clicked.connect(self.save_edits)
         step.load_button.clicked.connect(self.load_edits)
+        step.scribble_button.clicked.connect(self.scribble_neuron)
+        step.repair_button.clicked.connect(self.repair_neuron)
+        step.back_button.clicked.connect(self.take_back)
 
     def _keyed(self) -> dict[str, Callable[[], None]]:
         """Return what each key does."""
@@ -130,15 +151,24 @@ class NeuronsWidget(SessionPanel):
 
     @guarded("Segmenting")
     def segment(self, *_: object) -> None:
-        """Make neurons."""
+        """Make neurons; of something else only if nobody minds that corrections are lost."""
         self.forget_problem()
-        self.session.segment()
+        part = self.session.part_to_segment()
+        if part in (None, self.session.part) or self._may_replace("Segment"):
+            self.session.segment()
+
+    @guarded("Showing affinities")
+    def show_affinities(self, *_: object) -> None:
+        """Show what was predicted in a layer."""
+        self.forget_problem()
+        self.accept_with(self.session.show_affinities)
 
     @guarded("Cutting by seeds")
     def cut_by_seeds(self, *_: object) -> None:
-        """Grow seeds to neurons, in a layer of their own."""
+        """Make a neuron of each seed."""
         self.forget_problem()
-        self.session.cut_by_seeds(self.seeding.seeds_box.layer)
+        step = self.seeding
+        self.session.cut_by_seeds(step.seeds_box.layer, apart=step.apart_box.isChecked())
 
     @guarded("Training")
     def train(self, *_: object) -> None:
@@ -178,7 +208,7 @@ class NeuronsWidget(SessionPanel):
     @guarded("Making a scribble layer")
     def new_scribbles(self, *_: object) -> None:
         """Add a layer of strokes and paint."""
-        self._correct(self.session.new_scribbles)
+        self._correct(self.session.strokes.paint)
 
     @guarded("Freezing")
     def freeze(self, *_: object) -> None:
@@ -201,46 +231,104 @@ class NeuronsWidget(SessionPanel):
         self.forget_problem()
         self.session.next_uncertain()
 
+    # What the user does: other panels -----------------------------------------
+
+    @guarded("Handing a neuron over")
+    def scribble_neuron(self, *_: object) -> None:
+        """Hand the current neuron to *Scribble to mask*."""
+        handed = self._hand_over("scribble")
+        if handed is not None:
+            panel = self._open("Scribble to mask")
+            panel.image_box.layer = handed.image
+            panel.scribbles_box.layer = handed.labels
+
+    @guarded("Handing a neuron over")
+    def repair_neuron(self, *_: object) -> None:
+        """Hand the current neuron to *Repair labels*."""
+        handed = self._hand_over("repair")
+        if handed is not None:
+            self._open("Repair labels").source_box.layer = handed.labels
+
+    @guarded("Taking a neuron back")
+    def take_back(self, *_: object) -> None:
+        """Make the neuron what was accepted in the other panel."""
+        self.forget_problem()
+        self.session.take_back()
+
+    @guarded("Opening another panel")
+    def evaluate(self, *_: object) -> None:
+        """Open *Evaluate labels* for the neurons."""
+        self._open("Evaluate labels").choose(labels=self.session.view.layer)
+
+    def _hand_over(self, kind: str) -> HandedOver | None:
+        """Put the current neuron into layers of its own; None if that is refused."""
+        self.forget_problem()
+        before = self.session.handed
+        self.accept_with(lambda: self.session.hand_over(kind))
+        handed = self.session.handed
+        if handed is None or handed is before:
+            return None
+        self._show_state()
+        self.tell(
+            "The neuron is in the other panel. Accept a mask there, then come back and press Take "
+            "neuron back."
+        )
+        return handed
+
+    def _open(self, name: str) -> Any:
+        """Open another panel of the plugin, in front of this one: two do not fit on a screen."""
+        self.shared_keys.release()  # The other panel comes first: it is where one works next.
+        dock, panel = self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
+        dock.show()
+        dock.raise_()
+        self._bind_keys()
+        return panel
+
+    def _bind_keys(self) -> None:
+        """Bind the keys that are free, and all on the layer of the neurons."""
+        self.correcting.show_keys(self.shared_keys.bind())
+        self.shared_keys.bind_layer(self.session.view.layer)
+
     # What the user does: files ------------------------------------------------
 
     @guarded("Saving edits")
     def save_edits(self, *_: object) -> None:
         """Save the corrections where the user says."""
-        if path := self.ask_where_to_save():
-            self._correct(lambda: self.session.corrections.save(path))
+        if path := self.dialogs.ask_where_to_save():
+            self._correct(lambda: self.session.save(path))
 
     @guarded("Loading edits")
     def load_edits(self, *_: object) -> None:
         """Replay the corrections of a file the user names."""
-        if path := self.ask_what_to_load():
-            self._correct(lambda: self.session.corrections.load(path))
+        if self._may_replace("Load edits") and (path := self.dialogs.ask_what_to_load()):
+            self._correct(lambda: self.session.load(path))
 
-    def ask_where_to_save(self) -> str:
-        """Ask for a file to write; empty if the user thinks better of it."""
-        return str(QFileDialog.getSaveFileName(self, "Save edits", self._beside(), "*.json")[0])
-
-    def ask_what_to_load(self) -> str:
-        """Ask for a file to read; empty if the user thinks better of it."""
-        folder = str(Path(self._beside()).parent)
-        return str(QFileDialog.getOpenFileName(self, "Load edits", folder, "*.json")[0])
-
-    def _beside(self) -> str:
-        """Name of a file of edits beside that of the image."""
-        image = self.inputs.image_box.layer
-        source = None if image is None else image.source.path
-        folder = Path.home() if source is None else Path(source).parent
-        return str(folder / f"{'neurons' if image is None else image.name} edits.json")
+    def _may_replace(self, action: str) -> bool:
+        """Whether corrections that are not saved may be lost; asks only if there are some."""
+        count = self.session.unsaved
+        return count == 0 or self.dialogs.ask_to_replace(action, count)
 
     # What the session says ----------------------------------------------------
 
     @guarded("Reading the choices")
     def _inputs_changed(self, *_: object) -> None:
-        image = self.inputs.image_box.layer
+        step = self.inputs
+        step.follow()
+        image = step.image_box.layer
         self.session.use(
             image=image if isinstance(image, Image) else None,
-            model=self.inputs.model_box.model,
+            model=step.model_box.model,
             linkage=self.cutting.linkage_box.value,
+            neighbours=step.neighbours,
+            area=step.area_box.value,
+            sections=step.sections_box.value(),
         )
+
+    @guarded("Moving the slider")
+    def _moved(self, share: float) -> None:
+        """Show where another panel has cut."""
+        self.cutting.show_share(share)
+        self._rest.start()
 
     @guarded("Showing a model")
     def _trained(self, folder: str) -> None:
@@ -260,6 +348,10 @@ class NeuronsWidget(SessionPanel):
         step.merge_button.setChecked(corrections.merging)
         for control in step.buttons:
             control.setEnabled(work is not None)
+        for control in (step.scribble_button, step.repair_button):
+            control.setEnabled(corrections.current > 0)
+        step.back_button.setEnabled(self.session.handed is not None)
+        self.inputs.show_button.setEnabled(self.session.has_predicted)
         step.undo_button.setEnabled(corrections.can_undo)
         step.redo_button.setEnabled(corrections.can_redo)
         text = "No current neuron: click one."
@@ -278,8 +370,7 @@ class NeuronsWidget(SessionPanel):
 
     def on_resume(self) -> None:
         """Bind the keys and watch again."""
-        self.correcting.show_keys(self.shared_keys.bind())
-        self.shared_keys.bind_layer(self.session.view.layer)
+        self._bind_keys()
         super().on_resume()
 
     def on_close(self) -> None:
