@@ -17,7 +17,6 @@ from napari_implicitseg.hierarchy.refine import (
 )
 from napari_implicitseg.hierarchy.region_graph import region_graph
 
-from .fragment_cases import direct_edges
 from .hierarchy_cases import GRAPHS, VOLUMES, connected, random_graph, volume_case
 
 COLUMNS = ("edges", "counts", "maxima", "places", "histograms", "far_counts")
@@ -79,35 +78,6 @@ def test_the_graph_of_cut_fragments_is_that_counted_anew(case, masked):
     assert ids == list(range(number + 1, found.nodes + 1))
     same = ~np.isin(fragments, list(parts))
     np.testing.assert_array_equal(new[same], fragments[same])
-
-
-@settings(deadline=None, max_examples=100)
-@given(VOLUMES)
-def test_every_voxel_goes_where_the_best_path_leads(case):
-    """No other seed can be reached over higher passes: what a watershed is."""
-    affinities, fragments, seeds = cut_case(case)
-    graph = region_graph(affinities, fragments)
-    new = fragments.copy()
-    parts = split_fragments(new, graph, affinities, fragment_boxes(fragments, graph.nodes), seeds)[
-        2
-    ]
-    weights, sources, targets = direct_edges(affinities)
-    flat = fragments.reshape(-1)
-    for fragment, own in parts.items():
-        voxels = np.flatnonzero(flat == fragment)
-        passes = np.full((fragments.size, fragments.size), -1.0)
-        inside = (flat[sources] == fragment) & (flat[targets] == fragment)
-        passes[sources[inside], targets[inside]] = weights[inside]
-        passes = np.maximum(passes, passes.T)[np.ix_(voxels, voxels)]
-        np.fill_diagonal(passes, 2)
-        for k in range(len(voxels)):
-            passes = np.maximum(passes, np.minimum(passes[:, k, None], passes[None, k]))
-        reach = {
-            part: passes[:, np.isin(voxels, seeds[fragment][seed])].max(axis=1)
-            for seed, part in own.items()
-        }
-        for k, voxel in enumerate(voxels.tolist()):
-            assert reach[int(new.reshape(-1)[voxel])][k] == max(r[k] for r in reach.values())
 
 
 @settings(deadline=None, max_examples=100)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_implicitseg.affinities.ops import Affinities, edge_slices
-from napari_implicitseg.hierarchy._components import boundary, direct_edges
+from napari_implicitseg.hierarchy._components import direct_edges
 from napari_implicitseg.hierarchy._lookups import bounding_boxes
-from napari_implicitseg.hierarchy._unions import grow_owners
+from napari_implicitseg.hierarchy._territories import hand_out
 from napari_implicitseg.hierarchy.region_graph import RegionGraph, region_graph
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray
+    from napari_implicitseg.hierarchy._components import Axis
 
 __all__ = [
     "FacePairs",
@@ -95,8 +96,7 @@ def split_fragments(
 ) -> tuple[RegionGraph, NDArray[np.int64], dict[int, dict[int, int]]]:
     """Cut fragments into a part for each seed.
 
-    Voxels go to the seed that the best path leads to, whose weakest affinity is highest: a
-    seeded watershed on the maximum spanning tree. Without affinities, to a seed near by.
+    Voxels go to a seed near by that no weak affinities lie before (`_territories.hand_out`).
 
     Parameters
     ----------
@@ -118,11 +118,6 @@ def split_fragments(
     boxes : ndarray of int64, shape (N + new ones, 2, D)
     parts : dict of int to dict of int to int
         Part for each seed, by the fragment that was cut.
-
-    References
-    ----------
-    J. Cousty, G. Bertrand, L. Najman and M. Couprie, "Watershed cuts: minimum spanning forests
-    and the drop of water principle", IEEE TPAMI 31 (2009), 1362-1374.
     """
     parts: dict[int, dict[int, int]] = {}
     if not seeds:
@@ -192,36 +187,24 @@ def _cut(
     for number, places in enumerate(seeds, 1):
         index = np.unravel_index(places, shape)
         owners[tuple(i - c for i, c in zip(index, corner, strict=True))] = number
-    _grow(owners, mask, _near(owners) if affinities is None else affinities)
+    hand_out(owners, mask, *_ways(mask, affinities))
     owners[mask & (owners == 0)] = 1  # What no path leads to stays with the first.
     window[mask] = ids[owners[mask] - 1]
 
 
-def _near(owners: NDArray[np.int64]) -> Affinities:
-    """Affinities by which voxels go to a seed near by."""
-    from scipy import ndimage
-
-    distance = ndimage.distance_transform_edt(owners == 0)
-    offsets = tuple(map(tuple, (-np.eye(owners.ndim, dtype=int)).tolist()))
-    data = np.zeros((owners.ndim, *owners.shape), np.float32)
-    for k, offset in enumerate(offsets):
-        here, there = edge_slices(owners.shape, offset)
-        data[k][here] = 1 / (1 + np.maximum(distance[here], distance[there]))
-    return Affinities(data=data, offsets=offsets, spacing=(1.0,) * owners.ndim)
-
-
-def _grow(owners: NDArray[np.int64], mask: NDArray[np.bool_], affinities: Affinities) -> None:
-    """Hand owners on to the other voxels of a mask."""
+def _ways(
+    mask: NDArray[np.bool_], affinities: Affinities | None
+) -> tuple[list[Axis], tuple[float, ...]]:
+    """Return the direct edges inside a mask, and the size of voxels; all alike if not known."""
+    if affinities is None:
+        offsets = tuple(map(tuple, (-np.eye(mask.ndim, dtype=int)).tolist()))
+        data = np.ones((mask.ndim, *mask.shape), np.float32)
+        affinities = Affinities(data=data, offsets=offsets, spacing=(1.0,) * mask.ndim)
     known = affinities.known.copy()
     for k, offset in enumerate(affinities.offsets):
         here, there = edge_slices(mask.shape, offset)
         known[k][here] &= mask[here] & mask[there]
-    _, axes = direct_edges(replace(affinities, mask=known), None)
-    voxels = np.arange(mask.size)
-    edges = boundary(axes, voxels, np.zeros(mask.size, np.bool_), -0.5)
-    flat = np.ascontiguousarray(owners.reshape(-1))
-    grow_owners(flat, edges.sources, edges.targets, edges.order())
-    owners[...] = flat.reshape(owners.shape)
+    return direct_edges(replace(affinities, mask=known), None)[1], affinities.spacing
 
 
 def _contacts(
