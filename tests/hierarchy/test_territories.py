@@ -60,7 +60,7 @@ def test_where_affinities_are_alike_borders_lie_half_way(shape, number, long, no
 
 
 def test_borders_are_straight_in_noise():
-    """A watershed frays here: its border is several times as long."""
+    """By a watershed one seed gets next to nothing here."""
     rng = np.random.default_rng(0)
     data = rng.uniform(0.85, 1, (2, 60, 60))
     owners = territories(data, [(30, 10), (30, 49)])

@@ -1,6 +1,7 @@
 """Voxels handed out to seeds: to a near one, that no membrane lies before.
 
-A watershed alone would follow the noise where affinities are alike, and fray the border.
+A watershed would follow the noise where affinities are alike: borders fray, or one seed gets next
+to nothing.
 """
 
 from __future__ import annotations
