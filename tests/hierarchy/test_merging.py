@@ -97,7 +97,7 @@ def test_regions_merged_where_they_lie_come_to_the_tree_of_the_heap(case, linkag
     trees = []
     for neighbours in (-1, few, 1000):
         edges = edges_of(graph, linkage, True)
-        bins = np.zeros((0, 0), np.int64)
+        bins = np.zeros((0, 0), np.uint32)
         parents, altitudes = merged(edges, bins, mode, 0.5, seeds, neighbours)
         members = map(frozenset, members_of(parents, number))
         heights = zip(members, altitudes.round(12).tolist(), strict=True)

@@ -138,7 +138,7 @@ def merge_chains(edges, histograms, mode, share, seeds, few, sons, scores):  # t
     ----------
     edges : ndarray of EDGE, shape (E,)
         Ends are regions, 0 to N - 1; no edge twice. Without scores, and versions 0. Is changed.
-    histograms : ndarray of int64, shape (E, B)
+    histograms : ndarray of uint32, shape (E, B)
         Is changed; of no size unless it is what counts.
     mode : int
         `MEAN`, `MAXIMUM` or `QUANTILE` of the affinities between two regions.

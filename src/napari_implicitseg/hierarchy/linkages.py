@@ -90,18 +90,18 @@ def agglomerate(
         raise InputError(f"linkage is {linkage!r}; choose one of {', '.join(_MODES)}.")
     number, share = len(graph.sizes), checked_quantile(quantile)
     fixed = _checked_seeds(seeds, number)
-    histograms = np.zeros((0, 0), np.int64)
+    histograms: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
     if linkage == "quantile":
         if graph.histograms is None:
             raise InputError(f"The region graph has no histograms; build it with bins={BINS}.")
-        histograms = graph.histograms.astype(np.int64)
+        histograms = graph.histograms.astype(np.uint32)
     edges = edges_of(graph, linkage, long_range)
     return merged(edges, histograms, _MODES[linkage], share, fixed)
 
 
 def merged(
     edges: NDArray[Any],
-    histograms: NDArray[np.int64],
+    histograms: NDArray[np.uint32],
     mode: int,
     share: float,
     seeds: NDArray[np.int64],

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 LINKAGES = {
-    "mean": "mean affinity",
     "quantile": "median affinity",
+    "mean": "mean affinity",
     "single": "highest affinity",
     "ward": "Ward",
     "area": "basin area",
@@ -64,7 +64,7 @@ class NeuronsInputs:
 
     image: Image | None = None
     model: str = ""
-    linkage: str = "mean"
+    linkage: str = "quantile"
     neighbours: str = ""
     area: str = "all"
     sections: int = 32
