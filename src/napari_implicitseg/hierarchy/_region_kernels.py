@@ -18,6 +18,7 @@ __all__ = [
     "add_far",
     "count_bins",
     "count_sizes",
+    "draw_borders",
     "fill_quantiles",
     "list_faces",
     "sort_rows",
@@ -145,6 +146,21 @@ def add_contacts(  # type: ignore[no-untyped-def]
                 sums[e] += value
                 if value > maxima[e]:
                     maxima[e], places[e] = value, start + j
+
+
+@numba.njit(cache=True, nogil=True)
+def draw_borders(labels, values, starts, others, heights, out):  # type: ignore[no-untyped-def]
+    """Raise both voxels of each face of one axis between fragments to the height of their edge."""
+    outer, length, inner = values.shape
+    for o in range(outer):
+        for i in range(length - 1):
+            start = (o * length + i) * inner
+            for j in range(inner):
+                p, q = start + j, start + inner + j
+                if labels[p] != labels[q] and labels[p] and labels[q]:
+                    height = heights[_edge(starts, others, labels[p], labels[q])]
+                    out[p] = max(out[p], height)
+                    out[q] = max(out[q], height)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.affinities.ops import edge_slices
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._components import Axis
+from napari_implicitseg.hierarchy._region_kernels import draw_borders
+from napari_implicitseg.hierarchy.region_graph import find_contacts
 from napari_implicitseg.hierarchy.tree import checked_affinity
 
 if TYPE_CHECKING:
@@ -93,17 +96,18 @@ def saliency_map(hierarchy: Hierarchy) -> NDArray[np.float32]:
     watersheds", Journal of Mathematical Imaging and Vision 40 (2011), 231-247.
     """
     fragments = hierarchy.fragments
-    out = np.zeros(fragments.shape, np.float32)
-    for axis in range(fragments.ndim):
-        offset = tuple(-(a == axis) for a in range(fragments.ndim))
-        here, there = edge_slices(fragments.shape, offset)
-        a, b = fragments[here], fragments[there]
-        border = np.nonzero((a != b) & (a > 0) & (b > 0))
-        pairs = np.stack([a[border], b[border]], axis=1).astype(np.int64) - 1
-        heights = hierarchy.altitudes[joining_nodes(hierarchy, pairs)].astype(np.float32)
-        for side in (here, there):
-            view = out[side]
-            view[border] = np.maximum(view[border], heights)
+    flat, out = fragments.reshape(-1), np.zeros(fragments.shape, np.float32)
+    anywhere = np.broadcast_to(np.zeros(1, np.float32), fragments.shape)
+    rows = [
+        anywhere.reshape(-1, fragments.shape[axis], math.prod(fragments.shape[axis + 1 :]))
+        for axis in range(fragments.ndim)
+    ]
+    starts, others = find_contacts(flat, [Axis(values, 0) for values in rows], hierarchy.size + 1)
+    firsts = np.repeat(np.arange(-1, hierarchy.size), np.diff(starts))
+    pairs = np.stack([firsts, others.astype(np.int64) - 1], axis=1)
+    heights = hierarchy.altitudes[joining_nodes(hierarchy, pairs)].astype(np.float32)
+    for values in rows:
+        draw_borders(flat, values, starts, others, heights, out.reshape(-1))
     return out
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["RegionGraph", "region_graph"]
+__all__ = ["RegionGraph", "find_contacts", "region_graph"]
 
 _MOST_BINS = 1 << 16
 _MOST_NODES = 2**31 - 1
@@ -173,7 +173,7 @@ def region_graph(
     steps = _Steps(progress, 2 + bool(number) + bool(long_range))
     steps.begin("Finding fragments that touch")
     flat = labels.reshape(-1)
-    starts, others = _contacts(flat, axes, len(sizes))
+    starts, others = find_contacts(flat, axes, len(sizes))
     found = len(others)
     edges = np.empty((found, 2), np.int32)
     edges[:, 0] = np.repeat(np.arange(-1, len(sizes) - 1, dtype=np.int32), np.diff(starts))
@@ -207,10 +207,16 @@ def region_graph(
     )
 
 
-def _contacts(
+def find_contacts(
     labels: NDArray[np.uint32], axes: list[Axis], ids: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """Find the pairs of fragments that touch, of ids from 0 to `ids` - 1.
+
+    Parameters
+    ----------
+    labels : ndarray of uint32, shape (voxels,)
+    axes : list of Axis
+    ids : int
 
     Returns
     -------

@@ -29,6 +29,7 @@ __all__ = [
     "Correction",
     "MaskRequest",
     "Request",
+    "SaliencyRequest",
     "SeedRequest",
     "SowRequest",
     "SplitRequest",
@@ -233,11 +234,42 @@ class UncertainRequest:
         return Outcome(request=self, decisions=self.work.uncertain(self.limit))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaliencyRequest:
+    """An image of the borders of a hierarchy.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+    """
+
+    hierarchy: Hierarchy
+
+    doing = "Drawing the borders"
+
+    def run(self, progress: Progress) -> Outcome:
+        """Draw; in the worker thread."""
+        from napari_implicitseg.hierarchy.cuts import saliency_map
+
+        progress(0.0, self.doing)
+        borders = saliency_map(self.hierarchy)
+        # What is never joined is as salient as the most that is.
+        finite = borders[np.isfinite(borders)]
+        np.minimum(borders, 1 if self.hierarchy.by_affinity else finite.max(), out=borders)
+        return Outcome(request=self, saliency=borders)
+
+
 Correction = SowRequest | SplitRequest | MaskRequest
 """Requests whose outcome is one edit more."""
 
 Request = (
-    PredictRequest | SegmentRequest | TrainRequest | SeedRequest | Correction | UncertainRequest
+    PredictRequest
+    | SegmentRequest
+    | TrainRequest
+    | SeedRequest
+    | Correction
+    | UncertainRequest
+    | SaliencyRequest
 )
 
 

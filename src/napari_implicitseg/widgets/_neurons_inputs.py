@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_implicitseg.widgets._neurons_parts import Part
 
 __all__ = [
+    "AUTOMATIC",
+    "FRAGMENTS",
     "LINKAGES",
     "NeuronsInputs",
     "needed_image",
@@ -40,6 +42,18 @@ LINKAGES = {
 }
 """Linkages and what they are called."""
 
+FRAGMENTS = {
+    "auto": "automatic",
+    "distance": "far from membranes",
+    "watershed": "watershed",
+    "higra": "watershed of higra",
+    "voxels": "single voxels",
+}
+"""Ways to make fragments and what they are called."""
+
+AUTOMATIC = -1
+"""In place of a smallest size."""
+
 _LABEL_COLUMN = "label"
 
 
@@ -53,7 +67,9 @@ class NeuronsInputs:
         Raw image, or affinities.
     model : str
         Name or folder.
-    linkage : str
+    linkage, fragments : str
+    min_size : int
+        Voxels of the smallest fragment, or `AUTOMATIC`.
     neighbours : str
         What affinities are of, where the layer does not say it; see `neighbour_choices`.
     area : {"all", "view"}
@@ -65,6 +81,8 @@ class NeuronsInputs:
     image: Image | None = None
     model: str = ""
     linkage: str = "quantile"
+    fragments: str = "auto"
+    min_size: int = AUTOMATIC
     neighbours: str = ""
     area: str = "all"
     sections: int = 32

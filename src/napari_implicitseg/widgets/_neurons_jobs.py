@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import LabelArray, Progress
     from napari_implicitseg.affinities.ops import Affinities, Offsets
     from napari_implicitseg.hierarchy._decisions import Decision
+    from napari_implicitseg.hierarchy.building import FragmentChoice
     from napari_implicitseg.hierarchy.edits import Edit
     from napari_implicitseg.hierarchy.proofreading import Proofreading
     from napari_implicitseg.hierarchy.tree import Hierarchy, Linkage
@@ -55,6 +56,7 @@ class Outcome:
     strokes : tuple of ndarray or None
         Where the strokes of a split are, as `numpy.nonzero` says it.
     decisions : list of Decision or None
+    saliency : ndarray of float32 or None
     """
 
     request: Request
@@ -66,6 +68,7 @@ class Outcome:
     said: str = ""
     strokes: tuple[NDArray[np.intp], ...] | None = None
     decisions: list[Decision] | None = None
+    saliency: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +131,9 @@ class SegmentRequest:
         Of the first channels of an array; the others are left out.
     name : str
         Of the layer, for messages.
-    linkage : str
+    linkage, fragments : str
+    min_size : int or None
+        Voxels of the smallest fragment.
     share : float
         Where the slider is, 0 to 1; see `threshold_at`.
     edits : tuple of Edit
@@ -141,6 +146,8 @@ class SegmentRequest:
     linkage: Linkage
     share: float
     edits: tuple[Edit, ...] = ()
+    fragments: FragmentChoice = "auto"
+    min_size: int | None = None
 
     doing = "Segmenting"
 
@@ -158,7 +165,11 @@ class SegmentRequest:
         progress(0.0, "Reading the affinities")
         try:
             hierarchy = api.build_hierarchy(
-                self._affinities(), linkage=self.linkage, progress=progress
+                self._affinities(),
+                linkage=self.linkage,
+                fragments=self.fragments,
+                min_size=self.min_size,
+                progress=progress,
             )
             work = Proofreading(hierarchy, threshold_at(hierarchy, self.share), self.edits)
         except InputError as error:

@@ -6,12 +6,15 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
+
 from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._neurons_affinities import has_time, offsets_of, show_affinities
-from napari_implicitseg.widgets._neurons_edit_jobs import UncertainRequest
+from napari_implicitseg.widgets._neurons_edit_jobs import SaliencyRequest, UncertainRequest
 from napari_implicitseg.widgets._neurons_edits import Corrections
 from napari_implicitseg.widgets._neurons_inputs import (
+    AUTOMATIC,
     NeuronsInputs,
     needed_image,
     predict_request,
@@ -25,8 +28,10 @@ from napari_implicitseg.widgets._session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels
+    from napari.layers import Labels
+    from numpy.typing import NDArray
 
     from napari_implicitseg.affinities.ops import Affinities
     from napari_implicitseg.widgets._neurons_edit_jobs import Request
@@ -119,6 +124,15 @@ class NeuronsMaking(Session[Outcome]):
             raise InputError("There are no affinities yet. Press Predict first.")
         show_affinities(self.viewer, self._predicted, self._predicted_of)
 
+    def show_saliency(self) -> None:
+        """Ask for an image of the borders, how long each stays as neurons merge."""
+
+        def ask() -> Running:
+            hierarchy = self.corrections.needed().hierarchy
+            return self._about(SaliencyRequest(hierarchy=hierarchy))
+
+        self.ask(ask)
+
     @property
     def has_predicted(self) -> bool:
         """Whether there are affinities to show."""
@@ -152,6 +166,8 @@ class NeuronsMaking(Session[Outcome]):
             linkage=self.inputs.linkage,  # type: ignore[arg-type]  # build_hierarchy checks it
             share=self.share,
             edits=edits,
+            fragments=self.inputs.fragments,  # type: ignore[arg-type]  # as it does this
+            min_size=None if self.inputs.min_size == AUTOMATIC else self.inputs.min_size,
         )
         return Running(request, image, part)
 
@@ -194,6 +210,8 @@ class NeuronsMaking(Session[Outcome]):
             self._keep(outcome, running.image, running.part)
         if outcome.work is None and outcome.labels is not None:
             self.add_seeded(outcome)
+        if outcome.saliency is not None and self.view.layer is not None:
+            self._add_saliency(outcome.saliency, self.view.layer)
         self.shown.emit(outcome)
         self.tell()
         self.finished(outcome)
@@ -210,6 +228,14 @@ class NeuronsMaking(Session[Outcome]):
             layer = self.view.show(outcome.labels, image, place_of(image, part), name)
             self.viewer.layers.selection.active = layer
             self.begin(outcome, layer)
+
+    def _add_saliency(self, borders: NDArray[np.float32], neurons: Labels) -> None:
+        """Add an image of the borders where the neurons lie, without choosing it."""
+        active = self.viewer.layers.selection.active
+        name, place = f"{neurons.name} saliency", _layers.like(neurons)
+        image = Image(borders, name=name, colormap="inferno", blending="additive", **place)
+        self.viewer.add_layer(image)
+        self.viewer.layers.selection.active = active
 
     def stop(self) -> None:
         """Cancel the job that runs, or note that it failed; what is shown stays."""

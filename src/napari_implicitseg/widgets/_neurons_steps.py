@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
 from napari_implicitseg.widgets._controls import button, fold, form, row, show_row
 from napari_implicitseg.widgets._neurons_affinities import neighbour_choices
-from napari_implicitseg.widgets._neurons_inputs import LINKAGES
+from napari_implicitseg.widgets._neurons_inputs import AUTOMATIC, FRAGMENTS, LINKAGES
 from napari_implicitseg.widgets._neurons_models import ModelBox, free_folder
 from napari_implicitseg.widgets._neurons_parts import AREAS
 from napari_implicitseg.widgets._neurons_view import NEURONS_OF
@@ -121,6 +121,19 @@ class CutStep(QWidget):
             "Segment", "Make neurons of the affinities. Corrections made so far are kept."
         )
         self.segment_button.setStyleSheet(_BOLD)
+        self.fragments_box = choice_box(
+            FRAGMENTS,
+            "What is merged: basins about the points far from membranes, basins of the affinities, "
+            "or single voxels, of images up to 160^3.",
+        )
+        self.size_box = QSpinBox()
+        self.size_box.setRange(AUTOMATIC, 1_000_000)
+        self.size_box.setValue(AUTOMATIC)
+        self.size_box.setSpecialValueText("automatic")
+        self.size_box.setToolTip("Voxels: smaller fragments are merged to a neighbour first.")
+        self.saliency_button = button(
+            "Show saliency", "Add an image of how long each border stays as neurons merge."
+        )
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _TICKS)
         self.slider.setValue(_TICKS // 2)
@@ -131,6 +144,13 @@ class CutStep(QWidget):
         lines = form()
         lines.addRow("Merge by", self.linkage_box.native)
         layout.addLayout(lines)
+        advanced = QWidget()
+        more = form(advanced)
+        more.addRow("Fragments", self.fragments_box.native)
+        more.addRow("Smallest", self.size_box)
+        more.addRow(self.saliency_button)
+        layout.addWidget(fold("Advanced", advanced))
+        layout.addWidget(advanced)
         layout.addWidget(self.segment_button)
         layout.addWidget(self.slider)
         layout.addWidget(self.count)
@@ -153,6 +173,7 @@ class CutStep(QWidget):
         self.count.setText(text)
         self.slider.setEnabled(threshold is not None)
         self.alone_box.setEnabled(threshold is not None)
+        self.saliency_button.setEnabled(threshold is not None)
 
 
 class CorrectStep(QWidget):

@@ -103,6 +103,9 @@ class NeuronsWidget(SessionPanel):
         self.inputs.predict_button.clicked.connect(self.predict)
         self.inputs.show_button.clicked.connect(self.show_affinities)
         self.cutting.linkage_box.changed.connect(self._inputs_changed)
+        self.cutting.fragments_box.changed.connect(self._inputs_changed)
+        self.cutting.size_box.valueChanged.connect(self._inputs_changed)
+        self.cutting.saliency_button.clicked.connect(self.show_saliency)
         self.cutting.segment_button.clicked.connect(self.segment)
         self.cutting.slider.valueChanged.connect(self._slid)
         self.cutting.alone_box.toggled.connect(self._show_alone)
@@ -162,6 +165,12 @@ class NeuronsWidget(SessionPanel):
         """Show what was predicted in a layer."""
         self.forget_problem()
         self.accept_with(self.session.show_affinities)
+
+    @guarded("Drawing the borders")
+    def show_saliency(self, *_: object) -> None:
+        """Show how salient borders are, in a layer."""
+        self.forget_problem()
+        self.session.show_saliency()
 
     @guarded("Cutting by seeds")
     def cut_by_seeds(self, *_: object) -> None:
@@ -319,6 +328,8 @@ class NeuronsWidget(SessionPanel):
             image=image if isinstance(image, Image) else None,
             model=step.model_box.model,
             linkage=self.cutting.linkage_box.value,
+            fragments=self.cutting.fragments_box.value,
+            min_size=self.cutting.size_box.value(),
             neighbours=step.neighbours,
             area=step.area_box.value,
             sections=step.sections_box.value(),
