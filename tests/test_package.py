@@ -125,7 +125,8 @@ def test_the_manifest_is_found_and_valid():
 def test_every_contribution_names_a_command_that_is_there():
     found = manifest().contributions
     commands = {command.id for command in found.commands}
-    named = {part.command for part in (*found.widgets, *found.sample_data)}
+    parts = (*found.widgets, *found.sample_data, *found.readers, *found.writers)
+    named = {part.command for part in parts}
     named |= {item.command for items in found.menus.values() for item in items}
     assert named == commands
     names = [w.display_name for w in found.widgets]
@@ -171,7 +172,7 @@ def test_the_extra_all_brings_napari_with_all():
     assert len(extra) == 1
     assert extra[0].startswith("napari[all]")
     metadata = importlib.metadata.metadata("napari-implicitseg")
-    assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "mutex", "semantic"]
+    assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "mutex", "s3", "semantic"]
 
 
 def test_metadata_say_what_napari_hub_needs():

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from napari_implicitseg.api import (
         Affinities,
         AffinityModel,
+        BatchConfig,
+        BatchReport,
         Cancelled,
         Certificate,
         Evaluation,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         UnsatisfiedStroke,
         build_hierarchy,
         certify,
+        convert,
         embed_image,
         evaluate,
         fit_scribbles,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         malis_pair_counts,
         predict_affinities,
         project_labels,
+        run_batch,
         segment_affinities,
         train_affinities,
     )
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Affinities",
     "AffinityModel",
+    "BatchConfig",
+    "BatchReport",
     "Cancelled",
     "Certificate",
     "Evaluation",
@@ -58,6 +64,7 @@ __all__ = [
     "UnsatisfiedStroke",
     "build_hierarchy",
     "certify",
+    "convert",
     "embed_image",
     "evaluate",
     "fit_scribbles",
@@ -67,6 +74,7 @@ __all__ = [
     "malis_pair_counts",
     "predict_affinities",
     "project_labels",
+    "run_batch",
     "segment_affinities",
     "train_affinities",
 ]

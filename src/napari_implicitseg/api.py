@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.affinities.malis import MalisCounts, malis_loss, malis_pair_counts
     from napari_implicitseg.affinities.ops import Affinities, labels_to_affinities
     from napari_implicitseg.affinity_jobs import predict_affinities, train_affinities
+    from napari_implicitseg.batch_config import BatchConfig
     from napari_implicitseg.evaluation import Evaluation, evaluate
     from napari_implicitseg.hierarchy.building import build_hierarchy
     from napari_implicitseg.hierarchy.segmentation import segment_affinities
@@ -48,10 +49,15 @@ if TYPE_CHECKING:
     from napari_implicitseg.models.folder import load_model
     from napari_implicitseg.results import Preview
     from napari_implicitseg.training.examples import TrainingVolume
+    from napari_implicitseg.volumes.converting import convert
+    from napari_implicitseg.volumes.pipeline import run_batch
+    from napari_implicitseg.volumes.report import BatchReport
 
 __all__ = [
     "Affinities",
     "AffinityModel",
+    "BatchConfig",
+    "BatchReport",
     "Cancelled",
     "Certificate",
     "Evaluation",
@@ -66,6 +72,7 @@ __all__ = [
     "UnsatisfiedStroke",
     "build_hierarchy",
     "certify",
+    "convert",
     "embed_image",
     "evaluate",
     "fit_scribbles",
@@ -75,6 +82,7 @@ __all__ = [
     "malis_pair_counts",
     "predict_affinities",
     "project_labels",
+    "run_batch",
     "segment_affinities",
     "train_affinities",
 ]
@@ -83,17 +91,21 @@ __all__ = [
 _LAZY = {
     "Affinities": "affinities.ops",
     "AffinityModel": "models.affinity",
+    "BatchConfig": "batch_config",
+    "BatchReport": "volumes.report",
     "Evaluation": "evaluation",
     "Hierarchy": "hierarchy.tree",
     "MalisCounts": "affinities.malis",
     "TrainingVolume": "training.examples",
     "build_hierarchy": "hierarchy.building",
+    "convert": "volumes.converting",
     "evaluate": "evaluation",
     "labels_to_affinities": "affinities.ops",
     "load_model": "models.folder",
     "malis_loss": "affinities.malis",
     "malis_pair_counts": "affinities.malis",
     "predict_affinities": "affinity_jobs",
+    "run_batch": "volumes.pipeline",
     "segment_affinities": "hierarchy.segmentation",
     "train_affinities": "affinity_jobs",
 }

@@ -14,6 +14,7 @@ import zarr
 
 from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.volumes import Grid, read_image, read_labels, write_labels
+from napari_implicitseg.volumes.pyramid import coarsen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,8 +96,15 @@ def test_a_large_image_gets_a_pyramid_of_its_own_ids(tmp_path: Path, version: st
     for level in range(3):
         volume = read_labels(tmp_path / "a.zarr", level=level)
         step = 2**level
-        np.testing.assert_array_equal(volume.data, labels[:, ::step, ::step])
+        if level:
+            fine = np.asarray(read_labels(tmp_path / "a.zarr", level=level - 1).data)
+            expected = coarsen(fine, (1, 2, 2), volume.shape, method="mode")
+            np.testing.assert_array_equal(volume.data, expected)
+        assert set(np.unique(volume.data)) == {0, 70001}
         assert volume.grid().scale == (40.0, 4.0 * step, 4.0 * step)
+        # Voxel 0 of a coarse level lies in the middle of those it stands for.
+        shift = 4.0 * (step - 1) / 2
+        assert volume.grid().translate == (80.0, shift, 12.0 + shift)
         shapes.append(volume.shape)
     assert shapes == [(3, 1501, 700), (3, 751, 350), (3, 376, 175)]
     ome_zarr_models.open_ome_zarr(tmp_path / "a.zarr", version=version)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from napari_implicitseg.cli import (
+    batch,
+    convert,
     demo,
     evaluate,
     models,
@@ -53,6 +55,8 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("segment")(segment.segment)
 app.command("evaluate")(evaluate.evaluate)
+app.command("convert")(convert.convert)
+app.command("batch")(batch.batch)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo.demo)
 app.command("reproduce")(reproduce.reproduce)

@@ -11,10 +11,12 @@ import numpy as np
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.atomic import explain, replace_file, replace_folder
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.volumes.files import check_output
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
 from napari_implicitseg.volumes.ome_zarr import open_node
-from napari_implicitseg.volumes.volume import Grid
+from napari_implicitseg.volumes.outputs import check_output
+from napari_implicitseg.volumes.pyramid import Level
+from napari_implicitseg.volumes.volume import Axis, Grid
+from napari_implicitseg.volumes.zarr_write import axes_of, create_image
 
 if TYPE_CHECKING:
     import os
@@ -27,7 +29,6 @@ _ABOUT = "napari-implicitseg"
 _FORMAT = "napari-implicitseg/affinities/1"
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _KEY = "affinities"
-_CHUNK = {2: (512, 512), 3: (64, 64, 64)}
 _HALF = "float16"
 _NANOMETRE = "nanometer"
 
@@ -102,32 +103,18 @@ def _write_zarr(
     folder: Path, name: str, affinities: Affinities, grid: Grid, about: dict[str, Any], dtype: str
 ) -> None:
     """Write an OME-Zarr image of one level into an empty folder."""
-    import zarr
-
-    axes: list[dict[str, Any]] = [{"name": "c", "type": "channel"}]
-    for axis, unit in zip(grid.axes, grid.units, strict=True):
-        axes.append({"name": axis, "type": "space", **({"unit": unit} if unit else {})})
-    moves = [
-        {"type": "scale", "scale": [1.0, *grid.scale]},
-        {"type": "translation", "translation": [0.0, *grid.translate]},
-    ]
-    multiscale = {
-        "name": name,
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": moves}],
-    }
-    attributes = {"ome": {"version": "0.5", "multiscales": [multiscale]}, _ABOUT: about}
-    group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
-    sides = zip(_CHUNK[affinities.ndim], affinities.shape, strict=True)
-    array = group.create_array(
-        "0",
-        shape=affinities.data.shape,
-        dtype=dtype,
-        chunks=(1, *(min(c, n) for c, n in sides)),
-        dimension_names=["c", *grid.axes],
+    shape = affinities.data.shape
+    axes = (Axis(name="c", kind="channel"), *axes_of(grid))
+    level = Level(
+        shape=shape,
+        scale=tuple(axis.scale for axis in axes),
+        translate=tuple(axis.translate for axis in axes),
+    )
+    made = create_image(
+        folder, shape, dtype, axes, name=name, levels=[level], about={_ABOUT: about}
     )
     for number, data in enumerate(affinities.data):
-        array[number] = data.astype(dtype)
+        made.arrays[0][number] = data.astype(dtype)
 
 
 def _write_hdf5(

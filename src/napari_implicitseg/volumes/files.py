@@ -2,46 +2,47 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.atomic import (
-    check_permission,
-    exists_error,
-    explain,
-    probe_folder,
-    replace_file,
-)
+from napari_implicitseg.atomic import explain, replace_file
 from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.volumes.hdf5 import read_hdf5, split_hdf5
-from napari_implicitseg.volumes.ome_zarr import holds_data, is_zarr, read_zarr
+from napari_implicitseg.volumes.ome_zarr import is_zarr, read_zarr
+from napari_implicitseg.volumes.outputs import TIFF, output_kind
 from napari_implicitseg.volumes.picture_stack import holds_pictures, read_picture_stack
-from napari_implicitseg.volumes.pictures import PNG_MAX, read_picture, write_png
+from napari_implicitseg.volumes.pictures import read_picture, write_png
+from napari_implicitseg.volumes.stores import is_url
 from napari_implicitseg.volumes.tiff import read_tiff, write_tiff
-from napari_implicitseg.volumes.volume import check_no_time
-from napari_implicitseg.volumes.zarr_labels import image_of_labels, write_zarr_labels
+from napari_implicitseg.volumes.volume import check_no_time, check_space_time
+from napari_implicitseg.volumes.zarr_labels import write_zarr_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import os
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import TimeChoice
     from napari_implicitseg.volumes.volume import Grid, Volume
 
-__all__ = ["check_output", "read_image", "read_labels", "read_probability", "write_labels"]
+__all__ = [
+    "open_volume",
+    "place_of",
+    "read_image",
+    "read_labels",
+    "read_probability",
+    "write_labels",
+]
 
-_TIFF = (".tif", ".tiff")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 _LOSSY = (".jpg", ".jpeg")
 _READABLE = (
     ".tif, .tiff, .png, .jpg, .jpeg, .bmp, .h5, .hdf5, a .zarr folder or a folder of pictures"
 )
-_WRITABLE = ".tif, .tiff, .png or .zarr"
 
 
 def read_image(
@@ -59,7 +60,8 @@ def read_image(
     Parameters
     ----------
     path : path
-        TIFF, PNG, JPEG, BMP, HDF5, or the folder of an OME-Zarr image or zarr array.
+        TIFF, PNG, JPEG, BMP, HDF5, a folder of such pictures, or the folder or URL of an
+        OME-Zarr image or zarr array.
         `FILE.h5/NAME` or `FILE.h5:NAME` is a dataset of an HDF5 file, which has to be named
         only if there are several.
     level : int
@@ -84,7 +86,7 @@ def read_image(
     InputError
         If `level`, `channel_axis` or `time` is out of range.
     """
-    return _read(Path(path), level, channel_axis, time, name, labels=False)
+    return _read(place_of(path), level, channel_axis, time, name, labels=False)
 
 
 def read_labels(
@@ -113,8 +115,8 @@ def read_labels(
     FileError
         As for `read_image`, and if the file holds colours or fractions.
     """
-    path = Path(path)
-    if path.suffix.lower() in _LOSSY:
+    path = place_of(path)
+    if isinstance(path, Path) and path.suffix.lower() in _LOSSY:
         raise FileError(
             f"The {name} '{path}' are a JPEG, which changes ids. Save them as .png or .tif."
         )
@@ -157,65 +159,13 @@ def read_probability(
     -------
     ndarray of float32
     """
-    volume = _read(Path(path), level, None, time, "evidence", labels=True)
+    volume = _read(place_of(path), level, None, time, "evidence", labels=True)
     if volume.channel_axis is not None:
         volume = _one_channel(volume, volume.channel_axis, "evidence")
     data = np.asarray(volume.data)
     if data.dtype.kind in "iu":
         return np.asarray(data / np.float64(np.iinfo(data.dtype).max), dtype=np.float32)
     return data.astype(np.float32)
-
-
-def check_output(
-    path: str | os.PathLike[str],
-    *,
-    inputs: Sequence[str | os.PathLike[str]] = (),
-    overwrite: bool = False,
-    ndim: int | None = None,
-    largest: int | None = None,
-    any_extension: bool = False,
-) -> None:
-    """Refuse an output that cannot be written, before work is done for it.
-
-    Parameters
-    ----------
-    path : path
-        Where labels are to be written.
-    inputs : sequence of path
-        Files that are read; the output must not be or contain one of them.
-    overwrite : bool
-        Whether an existing output may be replaced.
-    ndim : int, optional
-        Number of axes of what will be written.
-    largest : int, optional
-        Its largest id.
-    any_extension : bool
-        The output is no image; its extension does not matter.
-
-    Raises
-    ------
-    OutputExistsError
-        If it exists and `overwrite` is false.
-    FileError
-        If it is an input, has an unknown extension, or its folder is missing
-        or not writable.
-    """
-    path = Path(path)
-    kind = "file" if any_extension else _output_kind(path)
-    _check_not_input(path, inputs)
-    _check_place(path, kind)
-    if os.path.lexists(path):
-        if not overwrite:
-            raise exists_error(path)
-        _check_replaceable(path, kind)
-        check_permission(path)
-    if kind == "png" and ndim not in (None, 2):
-        raise FileError(f"'{path}': a PNG holds 2 axes, the result has {ndim}. Use .tif or .zarr.")
-    if kind == "png" and largest is not None and largest > PNG_MAX:
-        raise FileError(
-            f"'{path}': a PNG holds ids up to {PNG_MAX}, the largest is {largest}. "
-            "Use .tif or .zarr."
-        )
 
 
 def write_labels(
@@ -253,7 +203,7 @@ def write_labels(
         If the labels do not fit the format, or the disk is full or read-only.
     """
     path = Path(path)
-    kind = _output_kind(path)
+    kind = output_kind(path)
     if labels.dtype.kind == "b":
         labels = labels.astype(np.uint8)
     if labels.dtype.kind not in "iu" or labels.ndim != grid.ndim:
@@ -274,9 +224,42 @@ def write_labels(
 
 
 def _read(
-    path: Path, level: int, channel_axis: int | None, time: TimeChoice, name: str, *, labels: bool
+    path: Path | str,
+    level: int,
+    channel_axis: int | None,
+    time: TimeChoice,
+    name: str,
+    *,
+    labels: bool,
 ) -> Volume:
     """Open a file or folder by what it is."""
+    volume = open_volume(path, level, channel_axis, time, name, labels=labels)
+    if time == "all":
+        check_space_time(volume)
+    return volume
+
+
+def place_of(path: str | os.PathLike[str]) -> Path | str:
+    """Return a path, or a URL as it is."""
+    return str(path) if is_url(path) else Path(path)
+
+
+def open_volume(
+    path: Path | str,
+    level: int = 0,
+    channel_axis: int | None = None,
+    time: TimeChoice = None,
+    name: str = "image",
+    *,
+    labels: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> Volume:
+    """Open a file, folder or URL by what it is; time may be an axis beside three of space.
+
+    See `read_image`; `options` are what fsspec needs for a URL.
+    """
+    if isinstance(path, str):
+        return read_zarr(path, level=level, channel_axis=channel_axis, time=time, options=options)
     hdf5 = split_hdf5(path)
     _check_input(hdf5[0] if hdf5 else path, name)
     if hdf5:
@@ -288,7 +271,7 @@ def _read(
     if path.is_dir() and not stack:
         return read_zarr(path, level=level, channel_axis=channel_axis, time=time)
     suffix = path.suffix.lower()
-    if suffix in _TIFF:
+    if suffix in TIFF:
         return read_tiff(path, level=level, channel_axis=channel_axis, time=time, labels=labels)
     if not stack and suffix not in _PICTURES:
         raise FileError(
@@ -323,61 +306,3 @@ def _one_channel(volume: Volume, axis: int, name: str) -> Volume:
             "per voxel. Save it as a grey or label image, not as colours."
         )
     return replace(volume, data=data[0], axes=volume.axes[:axis] + volume.axes[axis + 1 :])
-
-
-def _output_kind(path: Path) -> str:
-    """Return "tiff", "png" or "zarr"."""
-    suffix = path.suffix.lower()
-    if suffix in _TIFF:
-        return "tiff"
-    if suffix == ".png":
-        return "png"
-    if suffix == ".zarr" or image_of_labels(path) is not None:
-        return "zarr"
-    raise FileError(
-        f"Output '{path}' has the extension '{suffix}'; labels are written to {_WRITABLE}. "
-        "Give it one of these."
-    )
-
-
-def _check_not_input(path: Path, inputs: Sequence[str | os.PathLike[str]]) -> None:
-    """Refuse an output that would replace what is read."""
-    target = Path(os.path.realpath(path))
-    for other in inputs:
-        hdf5 = split_hdf5(Path(other))
-        source = Path(os.path.realpath(hdf5[0] if hdf5 else other))
-        same = target == source or target in source.parents
-        if not same and target.exists() and source.exists():
-            same = os.path.samefile(target, source)
-        if same:
-            raise FileError(
-                f"Output '{path}' would replace the input '{os.fspath(other)}'. "
-                "Give the output another name."
-            )
-
-
-def _check_place(path: Path, kind: str) -> None:
-    """Refuse a folder that is missing, not writable, or inside a zarr."""
-    target = Path(os.path.realpath(path))
-    image = image_of_labels(target) if kind == "zarr" else None
-    folder = target.parent
-    if image is not None and not folder.exists():
-        folder = image
-    if not folder.is_dir():
-        raise FileError(f"The folder of output '{path}' does not exist. Make it: '{folder}'.")
-    if image is None and any(holds_data(parent) for parent in target.parents):
-        raise FileError(
-            f"Output '{path}' lies inside a zarr. Labels belong to IMAGE.zarr/labels/NAME; "
-            "anything else goes outside."
-        )
-    probe_folder(folder, path)
-
-
-def _check_replaceable(path: Path, kind: str) -> None:
-    """Refuse to replace a folder by a file, or a folder that is no zarr."""
-    if kind != "zarr" and path.is_dir():
-        raise FileError(f"Output '{path}' is a folder. Give the name of a file.")
-    if kind == "zarr" and not is_zarr(path) and (not path.is_dir() or any(path.iterdir())):
-        raise FileError(
-            f"Output '{path}' exists and is no zarr, so it is not replaced. Give another name."
-        )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import lzma
 import math
 import struct
+import sys
 import weakref
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,12 +18,11 @@ from napari_implicitseg.atomic import explain
 from napari_implicitseg.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["DECODE_ERRORS", "FileArray", "unreadable"]
+__all__ = ["DECODE_ERRORS", "FileArray", "decode_errors", "remote_errors", "unreadable"]
 
 Key: TypeAlias = tuple[int | slice, ...]
 
@@ -43,10 +45,21 @@ DECODE_ERRORS = (
 """What decoders raise on damaged files. SyntaxError is Pillow's, ImportError tifffile's."""
 
 
-def unreadable(path: Path, error: Exception, kind: str) -> FileError:
+def remote_errors() -> tuple[type[Exception], ...]:
+    """Return what the libraries behind URLs raise, as far as they are used."""
+    kinds = (("aiohttp", "ClientError"), ("botocore.exceptions", "BotoCoreError"))
+    return tuple(getattr(sys.modules[m], name) for m, name in kinds if m in sys.modules)
+
+
+def decode_errors() -> tuple[type[Exception], ...]:
+    """Return what reading a file or URL raises if it is damaged or cannot be reached."""
+    return (*DECODE_ERRORS, *remote_errors())
+
+
+def unreadable(path: Path | str, error: Exception, kind: str) -> FileError:
     """Return the error for a file whose content cannot be decoded."""
     if isinstance(error, OSError) and error.errno is not None:
-        return explain(error, path, "read")
+        return explain(error, Path(path), "read")
     if isinstance(error, MemoryError):
         return FileError(
             f"'{path}' does not fit into memory. Convert it to OME-Zarr, which is read in pieces."
@@ -71,8 +84,8 @@ class FileArray:
     key : tuple of int or slice
         One entry per axis of `source`; an integer drops the axis. Slices have
         a start and a stop and no step.
-    path : Path
-        The file, for messages.
+    path : Path or str
+        The file or URL, for messages.
     kind : str
         Its format, for messages.
     close : callable, optional
@@ -84,7 +97,7 @@ class FileArray:
         source: Any,
         key: Key,
         *,
-        path: Path,
+        path: Path | str,
         kind: str,
         close: Callable[[], object] | None = None,
     ) -> None:
@@ -122,6 +135,11 @@ class FileArray:
             return (*(1,) * (self.ndim - 1), *self.shape[-1:])
         return tuple(min(int(chunks[a]), n) for a, n in zip(self._kept, self.shape, strict=True))
 
+    @property
+    def is_chunked(self) -> bool:
+        """Whether a small window costs the reading of whole chunks."""
+        return getattr(self._source, "chunks", None) is not None
+
     def __len__(self) -> int:
         """Length of the first axis."""
         return self.shape[0]
@@ -137,8 +155,9 @@ class FileArray:
             key[axis] = _shift(part, fixed.start, length)
         try:
             return np.asarray(self._source[tuple(key)])
-        except DECODE_ERRORS as error:
-            raise unreadable(self._path, error, self._kind) from error
+        except decode_errors() as error:
+            kind = self._kind + broken_chunk(self._source, key)
+            raise unreadable(self._path, error, kind) from error
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Read everything."""
@@ -148,6 +167,26 @@ class FileArray:
     def __repr__(self) -> str:
         """Name the file and the shape."""
         return f"FileArray({str(self._path)!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def broken_chunk(source: Any, key: Sequence[int | slice]) -> str:
+    """Name the first chunk of a zarr below a window that cannot be read; "" if there is none."""
+    metadata: Any = getattr(source, "metadata", None)
+    if not hasattr(metadata, "encode_chunk_key"):
+        return ""
+    sizes = getattr(source, "shards", None) or source.chunks
+    grid = []
+    for part, n in zip(key, sizes, strict=True):
+        first, last = (part.start, part.stop - 1) if isinstance(part, slice) else (part, part)
+        grid.append(range(first // n, last // n + 1))
+    for place in itertools.product(*grid):
+        window = tuple(slice(i * n, (i + 1) * n) for i, n in zip(place, sizes, strict=True))
+        try:
+            source[window]
+        except decode_errors():
+            name = f"{source.path}/{metadata.encode_chunk_key(place)}".lstrip("/")
+            return f" (chunk {name})"
+    return ""
 
 
 def _expand(index: Any, ndim: int) -> list[Any]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
+from napari_implicitseg.volumes.lazy import DECODE_ERRORS, decode_errors, unreadable
+from napari_implicitseg.volumes.stores import remote_error, url_store
 from napari_implicitseg.volumes.volume import Axis, Volume, arrange, unit_name
 
 if TYPE_CHECKING:
@@ -60,24 +61,27 @@ def holds_data(path: Path) -> bool:
 
 
 def read_zarr(
-    path: Path,
+    path: Path | str,
     *,
     level: int = 0,
     channel_axis: int | None = None,
     time: TimeChoice = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Volume:
     """Open a level of an OME-Zarr image or label image, or a zarr array.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         An OME-Zarr group, a group of bioformats2raw (its first image is
-        taken), or an array; an array of an OME-Zarr image gets its axes.
+        taken), or an array; an array of an OME-Zarr image gets its axes. A URL is text.
     level : int
         Level of the pyramid, 0 is full resolution.
     channel_axis : int, optional
     time : int or "all", optional
         See `napari_implicitseg.volumes.read_image`.
+    options : mapping, optional
+        What fsspec needs for a URL.
 
     Returns
     -------
@@ -90,22 +94,26 @@ def read_zarr(
     InputError
         If there is no such level.
     """
-    node = open_node(path)
+    node = open_node(path, options)
     try:
-        array, axes = _find_array(node, path, level)
+        array, axes = _find_array(node, path, level, options)
     except (FileError, InputError):
         raise
-    except DECODE_ERRORS as error:
+    except decode_errors() as error:
         raise unreadable(path, error, _KIND) from error
     if array.size == 0:
         raise FileError(f"'{path}' holds no image: its shape is {array.shape}. Write it again.")
     return arrange(array, axes, path=path, kind=_KIND, channel_axis=channel_axis, time=time)
 
 
-def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
-    """Open a zarr array or group for reading."""
+def open_node(
+    path: Path | str, options: Mapping[str, Any] | None = None
+) -> zarr.Array[Any] | zarr.Group:
+    """Open a zarr array or group for reading, in a folder or at a URL."""
     import zarr
 
+    if isinstance(path, str):
+        return _open_url(path, options)
     if not is_zarr(path):
         raise FileError(
             f"'{path}' is a folder but no zarr: it has neither zarr.json nor .zgroup or .zarray. "
@@ -120,6 +128,18 @@ def open_node(path: Path) -> zarr.Array[Any] | zarr.Group:
         raise unreadable(path, error, _KIND) from error
 
 
+def _open_url(url: str, options: Mapping[str, Any] | None) -> zarr.Array[Any] | zarr.Group:
+    """Open a zarr at a URL."""
+    import zarr
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return zarr.open(url_store(url, options), mode="r")
+    except decode_errors() as error:
+        raise remote_error(url, error, "read") from error
+
+
 def multiscale_of(group: zarr.Group) -> Mapping[str, Any] | None:
     """Return the first multiscale image a group describes, or None."""
     attributes = group.attrs.asdict()
@@ -131,16 +151,20 @@ def multiscale_of(group: zarr.Group) -> Mapping[str, Any] | None:
 
 
 def _find_array(
-    node: zarr.Array[Any] | zarr.Group, path: Path, level: int
+    node: zarr.Array[Any] | zarr.Group,
+    path: Path | str,
+    level: int,
+    options: Mapping[str, Any] | None,
 ) -> tuple[zarr.Array[Any], list[Axis]]:
     """Return the array a path means and its axes."""
     import zarr
 
     if isinstance(node, zarr.Array):
-        return node, _array_axes(node, path)
+        return node, _array_axes(node, path, options)
     image = multiscale_of(node)
     if image is None and "bioformats2raw.layout" in str(node.attrs.asdict()) and "0" in node:
-        node = zarr.open_group(path / "0", mode="r")
+        inner = node["0"]
+        node = inner if isinstance(inner, zarr.Group) else node
         image = multiscale_of(node)
     if image is None:
         raise FileError(
@@ -165,24 +189,41 @@ def _members(group: zarr.Group) -> str:
     return (shown + (", ..." if len(names) > 8 else "")) or "nothing in it"
 
 
-def _array_axes(array: zarr.Array[Any], path: Path) -> list[Axis]:
+def _array_axes(
+    array: zarr.Array[Any], path: Path | str, options: Mapping[str, Any] | None
+) -> list[Axis]:
     """Return the axes of an array named directly, from its OME-Zarr parent if it has one."""
-    import zarr
-
-    parent = path.resolve().parent
-    if is_zarr(parent):
-        group = open_node(parent)
-        image = multiscale_of(group) if isinstance(group, zarr.Group) else None
-        for level, dataset in enumerate((image or {}).get("datasets", ())):
-            if image is not None and str(dataset.get("path")) == path.resolve().name:
-                return image_axes(image, level, array.ndim, path)
+    group, name = _parent(path, options)
+    image = None if group is None else multiscale_of(group)
+    for level, dataset in enumerate((image or {}).get("datasets", ())):
+        if image is not None and str(dataset.get("path")) == name:
+            return image_axes(image, level, array.ndim, path)
     names: Sequence[str | None] = getattr(array.metadata, "dimension_names", None) or ()
     if len(names) == array.ndim and all(name in _BY_NAME for name in names):
         return [Axis(name=str(name), kind=_BY_NAME[str(name)]) for name in names]
     return [Axis() for _ in range(array.ndim)]
 
 
-def image_axes(image: Mapping[str, Any], level: int, ndim: int, path: Path) -> list[Axis]:
+def _parent(path: Path | str, options: Mapping[str, Any] | None) -> tuple[zarr.Group | None, str]:
+    """Return the group an array lies in, if there is one, and the array's name."""
+    import zarr
+
+    above: Path | str
+    if isinstance(path, str):
+        above, _, name = path.rstrip("/").rpartition("/")
+        try:
+            group = _open_url(above, options)
+        except FileError:
+            return None, name
+    else:
+        above, name = path.resolve().parent, path.resolve().name
+        if not is_zarr(above):
+            return None, name
+        group = open_node(above)
+    return (group if isinstance(group, zarr.Group) else None), name
+
+
+def image_axes(image: Mapping[str, Any], level: int, ndim: int, path: Path | str) -> list[Axis]:
     """Return the axes of a level of a multiscale image.
 
     Parameters

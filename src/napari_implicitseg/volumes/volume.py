@@ -25,6 +25,8 @@ __all__ = [
     "Volume",
     "arrange",
     "check_no_time",
+    "check_space_time",
+    "common_scale",
     "unit_name",
     "unit_symbol",
 ]
@@ -75,6 +77,13 @@ def unit_name(text: str | None) -> str:
         return ""
     # Case counts for symbols only: "Mm" is not "mm".
     return _ALIASES.get(text) or _ALIASES.get(text.lower()) or text
+
+
+def common_scale(axes: Sequence[Axis]) -> list[float]:
+    """Return voxel sizes that can be compared: in metres where all axes of space have a length."""
+    space = [axis for axis in axes if axis.kind not in ("time", "channel")]
+    lengths = all(axis.unit in _METRES for axis in space)
+    return [axis.scale * _METRES.get(axis.unit, 1.0) if lengths else axis.scale for axis in axes]
 
 
 def unit_symbol(unit: str) -> str:
@@ -210,15 +219,15 @@ class Volume:
         Without time, unless it was asked for, and without axes of length 1 that are not y or x.
     axes : tuple of Axis
         One per axis of `data`.
-    path : Path
-        Where it came from.
+    path : Path or str
+        Where it came from; a URL is text.
     dropped : int
         How many spatial or unknown axes of length 1 were left out.
     """
 
     data: Any
     axes: tuple[Axis, ...]
-    path: Path
+    path: Path | str
     dropped: int = 0
 
     @property
@@ -273,7 +282,7 @@ def arrange(
     source: Any,
     axes: Sequence[Axis],
     *,
-    path: Path,
+    path: Path | str,
     kind: str,
     channel_axis: int | None = None,
     time: TimeChoice = None,
@@ -302,8 +311,7 @@ def arrange(
     Raises
     ------
     FileError
-        If there are several time points or channel axes and none was chosen, or all
-        time points of more than two axes of space were.
+        If there are several time points or channel axes and none was chosen.
     InputError
         If `channel_axis` or `time` is out of range.
     """
@@ -318,8 +326,6 @@ def arrange(
         elif axis.kind == "channel" and channels is not None:
             key[i] = slice(0, channels)
     dropped = _drop_single(key, axes)
-    if time == "all":
-        _check_space_time(key, axes, shape, path)
     view = FileArray(source, tuple(key), path=path, kind=kind, close=close)
     kept = tuple(a for a, part in zip(axes, key, strict=True) if isinstance(part, slice))
     data = np.asarray(view) if view.nbytes <= EAGER_BYTES else view
@@ -327,7 +333,7 @@ def arrange(
 
 
 def _name_channels(
-    axes: list[Axis], shape: tuple[int, ...], path: Path, channel_axis: int | None
+    axes: list[Axis], shape: tuple[int, ...], path: Path | str, channel_axis: int | None
 ) -> list[Axis]:
     """Settle which axis holds the channels."""
     if channel_axis is not None:
@@ -348,25 +354,22 @@ def _name_channels(
     return axes
 
 
-def check_no_time(time: TimeChoice, path: Path) -> None:
+def check_no_time(time: TimeChoice, path: Path | str) -> None:
     """Refuse a time point of a file without time, other than the only one."""
     if time not in (None, 0, -1):
         raise InputError(f"time is {time} but '{path}' has no axis of time.")
 
 
-def _check_space_time(
-    key: Sequence[int | slice], axes: Sequence[Axis], shape: tuple[int, ...], path: Path
-) -> None:
+def check_space_time(volume: Volume) -> None:
     """Refuse time as an axis beside three of space."""
-    left = [a for a, part in zip(axes, key, strict=True) if isinstance(part, slice)]
-    if sum(a.kind != "channel" for a in left) > 3:
+    if sum(axis.kind != "channel" for axis in volume.axes) > 3:
         raise FileError(
-            f"'{path}' of shape {shape} has time and three axes of space; shapes in space and "
-            "time have two of space. Choose one time point with --time N."
+            f"'{volume.path}' of shape {volume.shape} has time and three axes of space; shapes in "
+            "space and time have two of space. Choose one time point with --time N."
         )
 
 
-def _time_index(length: int, time: int | None, path: Path) -> int:
+def _time_index(length: int, time: int | None, path: Path | str) -> int:
     """Return the time point to take."""
     if time is None:
         if length == 1:

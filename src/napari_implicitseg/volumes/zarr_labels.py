@@ -5,29 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from napari_implicitseg.atomic import explain, replace_file, replace_folder
 from napari_implicitseg.errors import FileError
+from napari_implicitseg.volumes.layout import Layout
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS, unreadable
 from napari_implicitseg.volumes.ome_zarr import image_axes, is_zarr, multiscale_of, open_node
+from napari_implicitseg.volumes.pyramid import Level
+from napari_implicitseg.volumes.zarr_write import axes_of, create_labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import zarr
     from numpy.typing import NDArray
 
-    from napari_implicitseg.volumes.volume import Grid
+    from napari_implicitseg.volumes.volume import Axis, Grid
 
-__all__ = ["image_of_labels", "write_zarr_labels"]
-
-_TYPES = {"t": "time"}
-_COARSEST = 512
-_CHUNKS = {1: (65536,), 2: (1024, 1024), 3: (32, 256, 256)}
+__all__ = ["LabelPlace", "axes_of_image", "image_of_labels", "label_place", "write_zarr_labels"]
 
 
 def image_of_labels(path: Path) -> Path | None:
@@ -47,7 +46,7 @@ def write_zarr_labels(
     version: str = "0.5",
     properties: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write a label image with a pyramid of nearest voxels.
+    """Write a label image with a pyramid by mode.
 
     Below `IMAGE/labels/` it takes the zarr format and the levels of the image
     and is listed there; elsewhere it is a group on its own.
@@ -73,21 +72,67 @@ def write_zarr_labels(
     FileError
         If the disk is full or read-only, or the image has other levels.
     """
+    with label_place(path, labels.shape, grid, overwrite=overwrite, version=version) as place:
+        made = create_labels(
+            place.folder,
+            labels.shape,
+            labels.dtype,
+            axes_of(grid),
+            name=path.name.split(".")[0],
+            layout=Layout(version=place.version),
+            levels=place.levels,
+            properties=properties,
+            inside=place.levels is not None,
+        )
+        made.arrays[0][...] = labels
+        made.fill_coarser()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPlace:
+    """Where a label image is to be written.
+
+    Attributes
+    ----------
+    folder : Path
+        An empty folder, moved into place when all is written.
+    version : str
+        Of OME-Zarr.
+    levels : list of Level or None
+        Those of the image it belongs to; None if it is on its own.
+    """
+
+    folder: Path
+    version: str
+    levels: list[Level] | None
+
+
+@contextmanager
+def label_place(
+    path: Path, shape: Sequence[int], grid: Grid, *, overwrite: bool, version: str
+) -> Iterator[LabelPlace]:
+    """Make room for a label image; below `IMAGE/labels/` it is listed there when it is written.
+
+    Parameters
+    ----------
+    path, grid, overwrite, version
+        See `write_zarr_labels`.
+    shape : sequence of int
+
+    Yields
+    ------
+    LabelPlace
+    """
     image = image_of_labels(path)
-    levels = list(_own_levels(labels.shape, grid))
+    levels = None
     if image is not None:
-        version, levels = _levels_of(image, labels.shape, grid)
-    label: dict[str, Any] = {"version": version}
-    if properties:
-        label["properties"] = [{"label-value": i, **p} for i, p in sorted(properties.items())]
-    if image is not None:
-        label["source"] = {"image": "../../"}
+        version, levels = _levels_of(image, shape, grid)
     with ExitStack() as undo:
         if image is not None and not path.parent.exists():
             _make_folder(path)
             undo.callback(_remove_empty, path.parent)
         with replace_folder(path, overwrite=overwrite) as folder:
-            _write_group(folder, labels, grid, levels, label, version, path.name)
+            yield LabelPlace(folder=folder, version=version, levels=levels)
         if image is not None:
             _register(path, version)
         undo.pop_all()
@@ -95,26 +140,27 @@ def write_zarr_labels(
         _consolidate(image)
 
 
-Level = tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]
-"""Shape, scale and translation of a level of a pyramid."""
+def axes_of_image(image: Path) -> list[Axis]:
+    """Return the axes of an OME-Zarr image at full resolution.
+
+    Raises
+    ------
+    FileError
+        If the zarr is no image, or is damaged.
+    """
+    import zarr
+
+    group, multiscale = _image_of(image)
+    try:
+        array = group[str(multiscale["datasets"][0]["path"])]
+        assert isinstance(array, zarr.Array)
+        return image_axes(multiscale, 0, array.ndim, image)
+    except DECODE_ERRORS as error:
+        raise unreadable(image, error, "OME-Zarr") from error
 
 
-def _own_levels(shape: Sequence[int], grid: Grid) -> Iterator[Level]:
-    """Halve the finest axes of space until the image is small."""
-    sizes, scale = list(shape), list(grid.scale)
-    yield tuple(sizes), tuple(scale), grid.translate
-    space = [axis for axis, name in enumerate(grid.axes) if name not in _TYPES]
-    while max(sizes[axis] for axis in space) > _COARSEST:
-        finest = min(scale[axis] for axis in space if sizes[axis] > 1)
-        for axis in space:
-            n = sizes[axis]
-            if n > 1 and scale[axis] < 2 * finest:
-                sizes[axis], scale[axis] = -(-n // 2), scale[axis] * 2
-        yield tuple(sizes), tuple(scale), grid.translate
-
-
-def _levels_of(image: Path, shape: Sequence[int], grid: Grid) -> tuple[str, list[Level]]:
-    """Return the OME-Zarr version of an image and its levels, reduced to the labels' axes."""
+def _image_of(image: Path) -> tuple[zarr.Group, Mapping[str, Any]]:
+    """Return the group of an OME-Zarr image, and what it says of the image."""
     import zarr
 
     group = open_node(image)
@@ -124,6 +170,14 @@ def _levels_of(image: Path, shape: Sequence[int], grid: Grid) -> tuple[str, list
             f"'{image}' has no OME-Zarr image to which labels could be added. "
             "Write to a name that ends in .zarr instead."
         )
+    return group, multiscale
+
+
+def _levels_of(image: Path, shape: Sequence[int], grid: Grid) -> tuple[str, list[Level]]:
+    """Return the OME-Zarr version of an image and its levels, reduced to the labels' axes."""
+    import zarr
+
+    group, multiscale = _image_of(image)
     levels: list[Level] = []
     first: tuple[float, ...] = ()
     try:
@@ -137,79 +191,16 @@ def _levels_of(image: Path, shape: Sequence[int], grid: Grid) -> tuple[str, list
             first = found if not levels else first
             # The grid's own scale: the user may have corrected what the file says.
             scale = tuple(s * a / b for s, a, b in zip(grid.scale, found, first, strict=True))
-            levels.append((sizes, scale, tuple(axes[i].translate for i in chosen)))
+            translate = tuple(axes[i].translate for i in chosen)
+            levels.append(Level(shape=sizes, scale=scale, translate=translate))
     except DECODE_ERRORS as error:
         raise unreadable(image, error, "OME-Zarr") from error
-    if levels[0][0] != tuple(shape):
+    if levels[0].shape != tuple(shape):
         raise FileError(
-            f"The labels have shape {tuple(shape)} but '{image}' has {levels[0][0]} at level 0. "
+            f"The labels have shape {tuple(shape)} but '{image}' has {levels[0].shape} at level 0. "
             "Write to a name of its own that ends in .zarr."
         )
     return ("0.4" if group.metadata.zarr_format == 2 else "0.5"), levels
-
-
-def _write_group(
-    folder: Path,
-    labels: NDArray[Any],
-    grid: Grid,
-    levels: Sequence[Level],
-    label: Mapping[str, Any],
-    version: str,
-    name: str,
-) -> None:
-    """Write metadata and arrays into an empty folder."""
-    import zarr
-
-    axes = [
-        {"name": name, "type": _TYPES.get(name, "space"), **({"unit": unit} if unit else {})}
-        for name, unit in zip(grid.axes, grid.units, strict=True)
-    ]
-    datasets = [
-        {
-            "path": str(number),
-            "coordinateTransformations": [
-                {"type": "scale", "scale": list(scale)},
-                {"type": "translation", "translation": list(translate)},
-            ],
-        }
-        for number, (_, scale, translate) in enumerate(levels)
-    ]
-    multiscale = {"name": name.split(".")[0], "axes": axes, "datasets": datasets, "type": "nearest"}
-    ome: dict[str, Any] = {"multiscales": [multiscale], "image-label": dict(label)}
-    if version == "0.4":
-        multiscale["version"] = version
-    else:
-        ome = {"ome": {"version": version, **ome}}
-    group = zarr.create_group(folder, zarr_format=2 if version == "0.4" else 3, attributes=ome)
-    for number, (shape, _, _) in enumerate(levels):
-        data = _nearest(labels, shape)
-        layout: dict[str, Any] = {"dimension_names": list(grid.axes)}
-        if version == "0.4":
-            layout = {"chunk_key_encoding": {"name": "v2", "separator": "/"}}
-        array = group.create_array(
-            str(number),
-            shape=data.shape,
-            dtype=data.dtype,
-            chunks=_chunks(data.shape),
-            fill_value=0,
-            **layout,
-        )
-        array[...] = data
-
-
-def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return a chunk shape of at most about two million voxels."""
-    best = _CHUNKS.get(len(shape)) or (1,) * (len(shape) - 3) + _CHUNKS[3]
-    return tuple(min(c, n) for c, n in zip(best, shape, strict=True))
-
-
-def _nearest(labels: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Resample to a coarser shape, taking one voxel of each block."""
-    for axis, (n, m) in enumerate(zip(labels.shape, shape, strict=True)):
-        if n != m:
-            step = max(1, round(n / m))
-            labels = labels.take(np.minimum(np.arange(m) * step, n - 1), axis=axis)
-    return labels
 
 
 def _make_folder(path: Path) -> None:

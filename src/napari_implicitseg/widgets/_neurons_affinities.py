@@ -9,6 +9,7 @@ from napari.layers import Image
 
 from napari_implicitseg.affinities.ops import neighbourhood
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.napari_files import AFFINITIES_OF
 from napari_implicitseg.widgets._neurons_jobs import direct_offsets
 from napari_implicitseg.widgets._neurons_parts import image_of, place_of, with_leading_axis
 
@@ -20,16 +21,12 @@ if TYPE_CHECKING:
     from napari_implicitseg.widgets._neurons_parts import Part
 
 __all__ = [
-    "AFFINITIES_OF",
     "has_time",
     "holds_affinities",
     "neighbour_choices",
     "offsets_of",
     "show_affinities",
 ]
-
-AFFINITIES_OF = "napari_implicitseg:affinities"
-"""Key of `layer.metadata` under which a layer of affinities keeps their offsets."""
 
 _MOST = 32
 """Affinities per voxel of any network; more along the first axis are sections or times."""

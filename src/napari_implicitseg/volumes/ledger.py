@@ -1,0 +1,167 @@
+"""What of a job is done: a record for each block and stage, written after its data is safe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_implicitseg.atomic import explain, replace_file
+from napari_implicitseg.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Ledger", "flush", "flush_tree"]
+
+_ABOUT = "config.json"
+_FORMAT = "napari-implicitseg/job/1"
+_MOST_NAMED = 4
+
+
+class Ledger:
+    """Records of a job in a folder, which workers of any machine may write to.
+
+    A record is a small JSON file with a digest of itself: one that is torn, or of something
+    else, counts as not there, and so its block is done again.
+
+    Parameters
+    ----------
+    folder : path
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+
+    def begin(self, about: Mapping[str, Any], *, restart: bool = False) -> bool:
+        """Begin a job, or go on with it.
+
+        Parameters
+        ----------
+        about : mapping
+            What the result depends on: options and source, as JSON can hold it.
+        restart : bool
+            Forget all that was done.
+
+        Returns
+        -------
+        bool
+            Whether there was such a job before.
+
+        Raises
+        ------
+        InputError
+            If the job there depends on something else; the difference is named.
+        FileError
+            If the folder cannot be written.
+        """
+        wanted = json.loads(json.dumps(about))
+        path = self.folder / _ABOUT
+        if restart:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        found = _read(path)
+        if found is None and self.folder.exists():
+            # Nobody knows what its records are of.
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if found is not None:
+            changes = _differences(found, wanted)
+            if changes:
+                raise InputError(
+                    f"'{self.folder}' was begun with another configuration or source: "
+                    f"{'; '.join(changes[:_MOST_NAMED])}. Use those, write to another target, or "
+                    "begin anew with restart (--restart)."
+                )
+            return True
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain(error, self.folder, "write") from error
+        _write(path, wanted)
+        return False
+
+    def get(self, stage: str, name: str) -> dict[str, Any] | None:
+        """Return the record of a block, or None if it is not done."""
+        return _read(self.folder / "done" / stage / f"{name}.json")
+
+    def all(self, stage: str, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the records of those of some blocks that are done."""
+        folder = self.folder / "done" / stage
+        there = set(os.listdir(folder)) if folder.is_dir() else set()
+        found = {n: _read(folder / f"{n}.json") for n in names if f"{n}.json" in there}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def record(self, stage: str, name: str, content: Mapping[str, Any]) -> None:
+        """Write down that a block is done; its data must be on the disk by now."""
+        folder = self.folder / "done" / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / f"{name}.json", content)
+
+
+def flush(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Wait until files, and their names, are on the disk; what is not there is left out."""
+    folders = set()
+    for path in map(Path, paths):
+        if path.exists():
+            _sync(path)
+            folders.add(path.parent)
+    for folder in folders:
+        _sync(folder)
+
+
+def flush_tree(folder: str | os.PathLike[str]) -> None:
+    """Wait until all files below a folder are on the disk."""
+    flush(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk, where the system can."""
+    if path.is_dir() and os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a document with its digest in one step."""
+    plain = json.loads(json.dumps(content))
+    document = {"format": _FORMAT, "digest": _digest(plain), "content": plain}
+    with replace_file(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a document, or None if it is not there, torn or something else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        content = document["content"]
+        whole = document["format"] == _FORMAT and document["digest"] == _digest(content)
+    except (OSError, ValueError, TypeError, LookupError):
+        return None
+    return content if whole and isinstance(content, dict) else None
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> list[str]:
+    """Name what differs between two documents."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = sorted({*found, *wanted})
+        return [
+            text
+            for key in keys
+            for text in _differences(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if found == wanted else [f"{name} was {_short(found)}, now {_short(wanted)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."

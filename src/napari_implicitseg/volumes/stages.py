@@ -1,0 +1,308 @@
+"""What is done to one block in each stage: functions of a job and a place, for any process."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - jobs are pickled
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.hierarchy.fragments import make_fragments
+from napari_implicitseg.volumes.block_arrays import (
+    chunk_files,
+    load_arrays,
+    open_array,
+    read_block,
+    save_arrays,
+    write_block,
+)
+from napari_implicitseg.volumes.block_source import open_raw, packed
+from napari_implicitseg.volumes.blocks import relative, size_of
+from napari_implicitseg.volumes.ledger import Ledger, flush
+from napari_implicitseg.volumes.stitch import block_contacts, joined_pieces, split_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.batch_config import BatchConfig
+    from napari_implicitseg.models.normalise import Scaling
+    from napari_implicitseg.volumes.block_source import AffinityStore, RawSource
+    from napari_implicitseg.volumes.blocks import BlockGrid
+
+__all__ = ["STAGES", "BlockJob", "Place", "run_block"]
+
+Place = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockJob:
+    """All that a process has to know to work on a block.
+
+    Attributes
+    ----------
+    folder : Path
+        Records and intermediate results.
+    config : BatchConfig
+    grid : BlockGrid
+    affinities : AffinityStore
+        Where affinities are, or will be.
+    labels : Path
+        Group of the label image that is made.
+    raw : RawSource, optional
+        What affinities are predicted from.
+    scaling : Scaling, optional
+        Of its grey levels, measured over the whole volume.
+    tile : tuple of int, optional
+        Voxels predicted at a time.
+    method : str
+        How fragments are made.
+    min_size, min_affinity
+        See `make_fragments`.
+    threads : int, optional
+        Of torch, for each process.
+    """
+
+    folder: Path
+    config: BatchConfig
+    grid: BlockGrid
+    affinities: AffinityStore
+    labels: Path
+    raw: RawSource | None = None
+    scaling: Scaling | None = None
+    tile: tuple[int, ...] | None = None
+    method: str = ""
+    min_size: int = 0
+    min_affinity: float = 0.0
+    threads: int | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        """The records."""
+        return Ledger(self.folder)
+
+    @property
+    def fragments(self) -> Path:
+        """Array of the fragments, each block with its own numbers from 1."""
+        return self.folder / "fragments"
+
+    @property
+    def firsts(self) -> Path:
+        """File of the number of fragments before each block."""
+        return self.folder / "firsts.npz"
+
+    @property
+    def lookup(self) -> Path:
+        """Array of the label of each fragment of the volume."""
+        return self.folder / "lookup.npy"
+
+    def faces(self, place: Place) -> Path:
+        """File of what a block has seen behind its faces."""
+        return self.folder / "faces" / f"{self.grid.name(place)}.npz"
+
+    def graph(self, place: Place) -> Path:
+        """File of the contacts a block has found."""
+        return self.folder / "graph" / f"{self.grid.name(place)}.npz"
+
+
+def run_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Do a stage of a block and record it, unless it is done; return the record.
+
+    The record is written here, so that what is done counts even if whoever asked has gone.
+    """
+    name, ledger = job.grid.name(place), job.ledger
+    done = ledger.get(stage, name)
+    if done is not None:
+        return done
+    start = time.perf_counter()
+    record = STAGES[stage.split(":", maxsplit=1)[0]](job, stage, place)
+    record["seconds"] = round(time.perf_counter() - start, 4)
+    ledger.record(stage, name, record)
+    return record
+
+
+def predict_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Predict the affinities of a block from all that they depend on."""
+    core = job.grid.core(place)
+    start = time.perf_counter()
+    found = predicted(job, place)
+    spent = time.perf_counter() - start
+    values = packed(found, job.config.dtype)
+    whole = (slice(0, len(values)), *core)
+    size = write_block(job.affinities.path / "0", whole, values)
+    return {"voxels": size_of(core), "bytes": size, "compute": round(spent, 4)}
+
+
+def predicted(job: BlockJob, place: Place) -> NDArray[np.float32]:
+    """Return the affinities of a block: (K, *S)."""
+    from napari_implicitseg.devices import find_device
+    from napari_implicitseg.models.tiles import predict_tiles
+
+    assert job.raw is not None
+    assert job.scaling is not None
+    raw, _, model = open_raw(job.raw)
+    scaling = job.scaling
+
+    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
+        return scaling(raw[:, *window], [part.start for part in window])
+
+    with _torch_threads(job.threads):
+        found: NDArray[np.float32] = predict_tiles(
+            model.network,
+            read,
+            job.grid.shape,
+            job.grid.core(place),
+            channels=len(model.offsets),
+            tile_shape=job.tile,
+            device=find_device(job.config.device, large=True),
+            precision=job.config.precision,
+        )
+    return found
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    """Let torch use so many threads for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fragment_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Cut a block into fragments, and keep what was seen behind its faces."""
+    grid = job.grid
+    core, outer = grid.core(place), grid.outer(place)
+    inner = relative(core, outer)
+    found = make_fragments(
+        job.affinities.read(outer),
+        method=job.method,  # type: ignore[arg-type]
+        min_size=job.min_size,
+        min_affinity=job.min_affinity,
+    )
+    pieces, origins = split_pieces(found, inner)
+    faces = {"origins": origins}
+    for axis, part in enumerate(inner):
+        if part.stop < found.shape[axis]:
+            just_after = slice(part.stop, part.stop + 1)
+            faces[f"face{axis}"] = found[tuple(_replaced(inner, axis, just_after))]
+    size = save_arrays(job.faces(place), **faces)
+    size += write_block(job.fragments, core, pieces)
+    return {"voxels": size_of(core), "bytes": size, "fragments": len(origins) - 1}
+
+
+def contact_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Collect the affinities of a block's edges, and what is one fragment across its faces."""
+    grid = job.grid
+    core = grid.core(place)
+    before, after = job.affinities.reach
+    window = grid.grown(core, [max(1, n) for n in before], after)
+    firsts = load_arrays(job.firsts)["firsts"]
+    local = read_block(job.fragments, window)
+    labels, names = _window_names(job, window, local, firsts)
+    contacts = block_contacts(
+        job.affinities.read(window, core), labels, names, bins=job.config.linkage == "quantile"
+    )
+    joins = [np.empty((0, 2), np.int64)]
+    own = load_arrays(job.faces(place))["origins"]
+    here, frame = firsts[grid.number(place)], relative(core, window)
+    for axis, other in grid.below(place):
+        theirs = load_arrays(job.faces(other))
+        if f"face{axis}" not in theirs:
+            continue
+        start = frame[axis].start
+        found = joined_pieces(
+            theirs[f"face{axis}"],
+            local[_replaced(frame, axis, slice(start - 1, start))],
+            local[_replaced(frame, axis, slice(start, start + 1))],
+            theirs["origins"],
+            own,
+        )
+        joins.append(found + np.array([firsts[grid.number(other)], here]))
+    pieces = np.bincount(local[frame].reshape(-1), minlength=len(own))[1:]
+    arrays = {**contacts.arrays(), "joins": np.concatenate(joins), "sizes": pieces}
+    size = save_arrays(job.graph(place), **arrays)
+    return {"voxels": size_of(core), "bytes": size, "edges": len(contacts.pairs)}
+
+
+def _window_names(
+    job: BlockJob,
+    window: tuple[slice, ...],
+    local: NDArray[np.uint32],
+    firsts: NDArray[np.int64],
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Return labels of a window, without gaps, and their ids in the volume."""
+    labels = np.zeros(local.shape, np.uint32)
+    names: list[NDArray[np.int64]] = []
+    count = 0
+    for place, part in job.grid.touched(window):
+        inside = relative(part, window)
+        values = local[inside]
+        there = np.zeros(int(values.max(initial=0)) + 1, np.bool_)
+        there[values] = True
+        there[0] = False
+        numbers = np.cumsum(there, dtype=np.int64) + count
+        numbers[0] = 0
+        labels[inside] = numbers[values]
+        found = np.flatnonzero(there)
+        names.append(found + firsts[job.grid.number(place)])
+        count += len(found)
+    return labels, np.concatenate(names)
+
+
+def relabel_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Write the objects of a block."""
+    core = job.grid.core(place)
+    local = read_block(job.fragments, core)
+    firsts = load_arrays(job.firsts)["firsts"]
+    number = job.grid.number(place)
+    # Read from the disk as far as this block goes: the table of a large volume is large, too.
+    table = np.load(job.lookup, mmap_mode="r")
+    own = np.concatenate([[0], table[firsts[number] + 1 : firsts[number + 1] + 1]])
+    array = open_array(job.labels / "0", write=True)
+    size = write_block(job.labels / "0", core, own.astype(array.dtype)[local], array=array)
+    return {"voxels": size_of(core), "bytes": size}
+
+
+def coarsen_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+    """Write a block of a coarser level of the labels; the stage is "coarsen:LEVEL"."""
+    import zarr
+
+    from napari_implicitseg.volumes.zarr_write import Multiscale
+
+    level = int(stage.partition(":")[2])
+    group = zarr.open_group(job.labels, mode="r+")
+    arrays: list[Any] = [group[str(n)] for n in range(level + 1)]
+    made = Multiscale(group=group, arrays=tuple(arrays), method="mode")
+    parts = zip(place, made.unit(level), arrays[level].shape, strict=True)
+    block = tuple(slice(i * u, min((i + 1) * u, n)) for i, u, n in parts)
+    files = list(chunk_files(job.labels / str(level), arrays[level], block))
+    for file in files:
+        file.unlink(missing_ok=True)
+    made.write_coarser(level, block)
+    flush(files)
+    size = sum(file.stat().st_size for file in files if file.exists())
+    return {"voxels": size_of(block), "bytes": size}
+
+
+def _replaced(box: tuple[slice, ...], axis: int, part: slice) -> tuple[slice, ...]:
+    """Return a box with another slice along an axis."""
+    return tuple(part if a == axis else own for a, own in enumerate(box))
+
+
+STAGES: dict[str, Callable[[BlockJob, str, Place], dict[str, Any]]] = {
+    "predict": predict_block,
+    "fragments": fragment_block,
+    "contacts": contact_block,
+    "relabel": relabel_block,
+    "coarsen": coarsen_block,
+}
+"""By name; what follows a colon in the name of a stage is for the function."""

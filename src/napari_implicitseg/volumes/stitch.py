@@ -1,0 +1,318 @@
+"""From fragments of blocks to objects of a volume: ids, contacts across faces, one hierarchy.
+
+Blocks are cut into fragments with a margin around them. What two neighbours take for the same
+fragment, on the voxels that both have seen, is one: so a block's faces leave no seam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.affinities.ops import edge_slices
+from napari_implicitseg.hierarchy._lookups import number_roots, roots_up_to
+from napari_implicitseg.hierarchy.linkages import BINS, agglomerate
+from napari_implicitseg.hierarchy.region_graph import RegionGraph, region_graph
+from napari_implicitseg.hierarchy.tree import checked_affinity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.hierarchy.tree import Linkage
+    from napari_implicitseg.volumes.blocks import Box
+
+__all__ = ["Contacts", "Merged", "block_contacts", "joined_pieces", "merge_all", "split_pieces"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contacts:
+    """Edges between fragments, by ids of the whole volume; see `RegionGraph`.
+
+    Attributes
+    ----------
+    pairs : ndarray of int64, shape (E, 2)
+        Ids from 1, the smaller first; rows in ascending order, none twice.
+    counts, sums, maxima : ndarray, shape (E,)
+        Of direct edges: number, sum and largest of the affinities; 0, 0 and -1 without any.
+    far_counts, far_sums : ndarray, shape (E,)
+        Of all other edges.
+    histograms : ndarray of uint32, shape (E, B)
+        Of direct edges; B is 0 where none is needed.
+    """
+
+    pairs: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    sums: NDArray[np.float64]
+    maxima: NDArray[np.float32]
+    far_counts: NDArray[np.int64]
+    far_sums: NDArray[np.float64]
+    histograms: NDArray[np.uint32]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def added(cls, parts: Sequence[Contacts]) -> Contacts:
+        """Return the sum of several, which may name the same pairs."""
+        whole = {
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(cls)
+        }
+        pairs = whole.pop("pairs")
+        # Stable, so that sums run in the order of the parts, and are the same each time.
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        pairs = pairs[order]
+        new = np.ones(len(pairs), np.bool_)
+        new[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+        starts = np.flatnonzero(new)
+        reduced = {}
+        for name, values in whole.items():
+            add = np.maximum if name == "maxima" else np.add
+            sized = len(starts) and values.size
+            reduced[name] = add.reduceat(values[order], starts, axis=0) if sized else values[starts]
+            reduced[name] = reduced[name].astype(values.dtype, copy=False)
+        return cls(pairs=pairs[starts], **reduced)
+
+
+def split_pieces(
+    fragments: NDArray[np.uint32], core: Box
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Cut fragments of a block with its margin down to the block.
+
+    Parameters
+    ----------
+    fragments : ndarray of uint32, shape S
+        Of the block and its margin.
+    core : tuple of slice
+        The block in it.
+
+    Returns
+    -------
+    pieces : ndarray of uint32
+        Like the core, from 1 without gaps: a fragment that falls apart is several.
+    origins : ndarray of uint32, shape (N + 1,)
+        The fragment each piece comes from.
+    """
+    from skimage.measure import label
+
+    inner = np.ascontiguousarray(fragments[core])
+    pieces = label(inner, background=0, connectivity=1).astype(np.uint32)
+    origins = np.zeros(int(pieces.max(initial=0)) + 1, np.uint32)
+    origins[pieces] = inner
+    return pieces, origins
+
+
+def joined_pieces(
+    seen: NDArray[np.uint32],
+    before: NDArray[np.uint32],
+    after: NDArray[np.uint32],
+    before_origins: NDArray[np.uint32],
+    after_origins: NDArray[np.uint32],
+) -> NDArray[np.int64]:
+    """Find pieces on both sides of a face that are of one fragment.
+
+    Two fragments are one if each is what most voxels of the other are, among those just after
+    the face, which both blocks have seen.
+
+    Parameters
+    ----------
+    seen : ndarray of uint32
+        Fragments of the block before the face, on the voxels just after it.
+    before, after : ndarray of uint32
+        Pieces of both blocks on the voxels just before and just after the face.
+    before_origins, after_origins : ndarray of uint32
+        See `split_pieces`.
+
+    Returns
+    -------
+    ndarray of int64, shape (J, 2)
+        Pieces before and after, in ascending order; they touch.
+    """
+    theirs = after_origins[after].reshape(-1).astype(np.int64)
+    ours = seen.reshape(-1).astype(np.int64)
+    width = int(theirs.max(initial=0)) + 1
+    keys, counts = np.unique(ours * width + theirs, return_counts=True)
+    first, second = np.divmod(keys, width)
+    same = _is_most(first, counts) & _is_most(second, counts) & (first > 0) & (second > 0)
+    agreed = np.isin(ours * width + theirs, keys[same])
+    agreed &= before_origins[before].reshape(-1) == ours
+    found = np.stack([before.reshape(-1)[agreed], after.reshape(-1)[agreed]], axis=1)
+    return np.unique(found.astype(np.int64), axis=0).reshape(-1, 2)
+
+
+def _is_most(names: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Mark the row of the largest count of each name, the first of equal ones."""
+    order = np.lexsort((np.arange(len(names)), -counts, names))
+    chosen = np.zeros(len(names), np.bool_)
+    ordered = names[order]
+    first = np.ones(len(names), np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    chosen[order[first]] = True
+    return chosen
+
+
+def block_contacts(
+    affinities: Affinities, labels: NDArray[np.uint32], names: NDArray[np.int64], *, bins: bool
+) -> Contacts:
+    """Collect the affinities between the fragments of a window.
+
+    Parameters
+    ----------
+    affinities : Affinities
+        Their mask says which edges belong to the block.
+    labels : ndarray of uint32
+        From 1 without gaps.
+    names : ndarray of int64, shape (N,)
+        Ids of the labels in the volume, ascending.
+    bins : bool
+        Whether histograms are needed.
+
+    Returns
+    -------
+    Contacts
+        Far edges are there of all pairs, as these may touch in another block.
+    """
+    graph = region_graph(affinities, labels, bins=BINS if bins else 0, long_range=False)
+    count = len(graph.edges)
+    histograms = graph.histograms
+    if histograms is None:
+        histograms = np.zeros((count, 0), np.uint32)
+    near = Contacts(
+        pairs=names[graph.edges.astype(np.int64)].reshape(-1, 2),
+        counts=graph.counts,
+        sums=graph.sums,
+        maxima=graph.maxima,
+        far_counts=np.zeros(count, np.int64),
+        far_sums=np.zeros(count),
+        histograms=histograms,
+    )
+    parts = [near, *_far_contacts(affinities, labels, names, histograms.shape[1])]
+    return Contacts.added(parts) if len(parts) > 1 else near
+
+
+def _far_contacts(
+    affinities: Affinities, labels: NDArray[np.uint32], names: NDArray[np.int64], bins: int
+) -> Iterable[Contacts]:
+    """Collect the affinities of each offset that is not direct."""
+    known = affinities.known
+    for k, offset in enumerate(affinities.offsets):
+        if sum(map(abs, offset)) == 1:
+            continue
+        begin, end = edge_slices(affinities.shape, offset)
+        a, b = labels[begin], labels[end]
+        chosen = known[k][begin] & (a != b) & (a > 0) & (b > 0)
+        one, two = a[chosen].astype(np.int64), b[chosen].astype(np.int64)
+        keys = np.minimum(one, two) * (len(names) + 1) + np.maximum(one, two)
+        found, places = np.unique(keys, return_inverse=True)
+        pairs = np.stack(np.divmod(found, len(names) + 1), axis=1)
+        values = affinities.data[k][begin][chosen].astype(np.float64)
+        count = len(found)
+        yield Contacts(
+            pairs=names[pairs - 1].reshape(-1, 2),
+            counts=np.zeros(count, np.int64),
+            sums=np.zeros(count),
+            maxima=np.full(count, -1, np.float32),
+            far_counts=np.bincount(places, minlength=count).astype(np.int64),
+            far_sums=np.bincount(places, values, minlength=count).astype(np.float64, copy=False),
+            histograms=np.zeros((count, bins), np.uint32),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Merged:
+    """One hierarchy over the fragments of all blocks.
+
+    Attributes
+    ----------
+    nodes : ndarray of int64, shape (N + 1,)
+        Node of the tree for each fragment id; -1 for id 0.
+    parents, altitudes : ndarray
+        See `agglomerate`.
+    """
+
+    nodes: NDArray[np.int64]
+    parents: NDArray[np.int64]
+    altitudes: NDArray[np.float64]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all arrays by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def lookup(self, threshold: float) -> NDArray[np.uint32]:
+        """Return the object of each fragment at a threshold, from 1; that of 0 is 0."""
+        level = 1 - checked_affinity(threshold)
+        roots = np.empty(len(self.altitudes), np.int64)
+        roots_up_to(self.parents, self.altitudes, level, False, roots)
+        labels = np.zeros((len(self.altitudes) + 1) // 2 + 1, np.uint32)
+        if len(labels) > 1:
+            number_roots(roots, labels)
+        return labels[self.nodes + 1]
+
+
+def merge_all(
+    contacts: Contacts,
+    joins: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    *,
+    linkage: Linkage,
+    quantile: float,
+) -> Merged:
+    """Merge the fragments of a volume by all their contacts.
+
+    Parameters
+    ----------
+    contacts : Contacts
+        Of all blocks.
+    joins : ndarray of int64, shape (J, 2)
+        Ids that are one fragment.
+    sizes : ndarray of int64, shape (N,)
+        Voxels of each id from 1.
+    linkage, quantile
+        See `agglomerate`.
+
+    Returns
+    -------
+    Merged
+    """
+    nodes = _contracted(joins, len(sizes))
+    count = int(nodes.max(initial=-1)) + 1
+    ends = nodes[contacts.pairs] + 1
+    apart = ends[:, 0] != ends[:, 1]
+    moved = {name: values[apart] for name, values in contacts.arrays().items()}
+    moved["pairs"] = np.sort(ends[apart], axis=1)
+    whole = Contacts.added([Contacts(**moved)])
+    touch = whole.counts > 0
+    graph = RegionGraph(
+        sizes=np.bincount(nodes[1:], sizes, minlength=count).astype(np.int64),
+        edges=(whole.pairs[touch] - 1).astype(np.int32),
+        counts=whole.counts[touch],
+        sums=whole.sums[touch],
+        maxima=whole.maxima[touch],
+        places=np.zeros(int(touch.sum()), np.int64),
+        histograms=whole.histograms[touch] if whole.histograms.shape[1] else None,
+        far_counts=whole.far_counts[touch],
+        far_sums=whole.far_sums[touch],
+    )
+    parents, altitudes = agglomerate(graph, linkage, quantile=quantile)
+    return Merged(nodes=nodes, parents=parents, altitudes=altitudes)
+
+
+def _contracted(joins: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Return the node of each id from 0 to `number`, numbered by the first id; that of 0 is -1."""
+    from scipy import sparse
+
+    ones = np.ones(len(joins), np.bool_)
+    matrix = sparse.coo_array((ones, (joins[:, 0], joins[:, 1])), (number + 1, number + 1))
+    _, part = sparse.csgraph.connected_components(matrix, directed=False)
+    _, first, places = np.unique(part, return_index=True, return_inverse=True)
+    order = np.empty(len(first), np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    # Id 0 is a part of its own, and the first.
+    nodes: NDArray[np.int64] = order[places] - 1
+    return nodes
