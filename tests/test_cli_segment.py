@@ -79,6 +79,38 @@ def test_seeds_give_objects_their_ids(files, tmp_path):
     assert (labels[0, 0, 0], labels[-1, -1, -1]) == (7, 300)
 
 
+def test_seeds_of_a_volume_one_voxel_thick_fit(tmp_path):
+    truth = np.repeat([[[1] * 6 + [2] * 6]], 12, axis=1)
+    edges = labels_to_affinities(truth, [(-1, 0, 0), (0, -1, 0), (0, 0, -1)])
+    write_affinities(tmp_path / "thin.h5", edges, GRID)
+    seeds = np.zeros((1, 12, 12), np.uint16)
+    seeds[0, 3, 2], seeds[0, 3, 9] = 5, 9
+    tifffile.imwrite(tmp_path / "seeds.tif", seeds)
+    out = tmp_path / "out.tif"
+    done = run("segment", tmp_path / "thin.h5", "-o", out, "--seeds", tmp_path / "seeds.tif")
+    assert done.returncode == 0, done.stderr
+    assert np.array_equal(np.squeeze(tifffile.imread(out)), np.where(truth[0] == 1, 5, 9))
+
+
+@pytest.mark.parametrize(
+    "options", [("--objects", "2", "--threshold", "0.2"), ("--quantile", "0.3"), ("--channel", "1")]
+)
+def test_options_without_effect_are_told_of(files, tmp_path, options):
+    done = run("segment", files / "a.h5", "-o", tmp_path / "out.tif", *options)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {options[-2]} does nothing here" in done.stderr
+
+
+def test_an_interruption_inside_compiled_code_is_one(files, tmp_path, monkeypatch):
+    def merge(*_):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("napari_implicitseg.hierarchy.linkages.merge_chains", merge)
+    done = run("segment", files / "a.h5", "-o", tmp_path / "out.tif")
+    assert done.returncode == 130
+    assert done.stderr == "error: Interrupted.\n"
+
+
 @pytest.mark.parametrize(
     ("options", "objects"), [(("--objects", "3"), 3), (("--optimal",), 8), (("--threshold", 0), 1)]
 )
@@ -108,6 +140,9 @@ def test_a_volume_is_predicted_first(files, tmp_path):
         (("a.h5", "-o", "x.tif", "--threshold", "2"), "from 0 to 1"),
         (("a.h5", "-o", "x.tif", "--threshold", "nan"), "from 0 to 1"),
         (("a.h5", "-o", "x.tif", "--objects", "3", "--optimal"), "A number of objects"),
+        (("a.h5", "-o", "x.tif", "--objects", "3", "--stitch", "0.5"), "A number of objects"),
+        (("a.h5", "-o", "x.tif", "--seeds", "seeds.tif", "--optimal"), "no choice beside seeds"),
+        (("a.h5", "-o", "x.tif", "--seeds", "seeds.tif", "--threshold", "7"), "from 0 to 1"),
         (("a.h5", "-o", "x.tif", "--seeds", "fractions.tif"), "fractions.tif"),
         (("a.h5", "-o", "truth.tif"), "already exists"),
         (("a.h5", "-o", "x.png"), "x.png"),

@@ -47,6 +47,13 @@ def test_a_process_that_fails_is_told_of():
         tree_of_apart(problem._replace(features=problem.features[:3]), few=0)
 
 
+def test_nothing_is_imported_from_the_folder_it_happens_to_be_in(tmp_path, monkeypatch):
+    (tmp_path / "higra.py").write_text("raise RuntimeError('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    parents, _ = tree_of_apart(grid("area", 5), few=0)
+    np.testing.assert_array_equal(parents, tree_of(grid("area", 5))[0])
+
+
 def test_it_can_be_cancelled_while_it_runs():
     def check():
         raise Cancelled("enough")

@@ -47,6 +47,11 @@ def one_line_errors() -> Iterator[None]:
         _fail("There is not enough memory. Use a coarser --level, or cut the image.", 1)
     except KeyboardInterrupt:
         _fail("Interrupted.", 130)
+    except SystemError as error:
+        # Compiled functions end like this if Ctrl-C came while they ran.
+        if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise
+        _fail("Interrupted.", 130)
     except BrokenPipeError:  # The reader of our output has gone; click knows.
         raise
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_implicitseg.cli import _options as options
-from napari_implicitseg.cli._run import one_line_errors, progress_bar
+from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _LINKAGES = (
 
 
 def segment(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -119,6 +120,11 @@ def segment(
       napari-implicitseg segment em.tif --model fibsem-isotropic --output neurons.zarr
       napari-implicitseg segment affinities.h5 --seeds scribbles.tif --output neurons.tif
     """  # noqa: D301 - \b keeps the examples' lines
+    unused = [
+        *options.unused(context, ("threshold",), seeds is None and objects is None, "a cut by it"),
+        *options.unused(context, ("quantile",), linkage == "quantile", "--linkage quantile"),
+        *options.unused(context, ("channel", "device"), model is not None, "--model"),
+    ]
     with one_line_errors():
         from napari_implicitseg.cli._volumes import volume_for
         from napari_implicitseg.models.folder import load_model
@@ -149,7 +155,7 @@ def segment(
                 linkage=linkage,  # type: ignore[arg-type]
                 threshold=threshold,
                 objects=objects,
-                seeds=None if seeds is None else _seeds(seeds),
+                seeds=None if seeds is None else _seeds(seeds, affinities.shape),
                 cut="optimal" if optimal else "level",
                 fragments=fragments,
                 min_size=min_size,
@@ -162,6 +168,8 @@ def segment(
         largest, count = int(labels.max()), int(np.count_nonzero(np.unique(labels)))
         check_output(output, overwrite=overwrite, ndim=grid.ndim, largest=largest)
         write_labels(output, labels, grid, overwrite=overwrite, version=ome_zarr_version.value)
+        for text in unused:
+            warn(text)
         if json_report:
             shape = list(labels.shape)
             print(json.dumps({"output": str(output), "objects": count, "shape": shape}))
@@ -201,7 +209,7 @@ def _predict(
     )
 
 
-def _seeds(path: Path) -> Any:
+def _seeds(path: Path, shape: tuple[int, ...]) -> Any:
     """Read scribbles."""
     import numpy as np
 
@@ -211,4 +219,6 @@ def _seeds(path: Path) -> Any:
     values = np.asarray(volume.data)
     if values.dtype.kind not in "iub":
         raise InputError(f"The seeds in '{path}' are {values.dtype}; give whole numbers.")
-    return values
+    # Labels are read without axes of length 1, which affinities have.
+    long = tuple(n for n in shape if n > 1)
+    return values.reshape(shape) if tuple(n for n in values.shape if n > 1) == long else values

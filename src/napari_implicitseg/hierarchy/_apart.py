@@ -7,6 +7,7 @@ of the graph that lies there.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,9 @@ def tree_of_apart(
         np.savez(Path(folder) / "problem.npz", **problem._asdict())
         command = [sys.executable, "-m", "napari_implicitseg.hierarchy._apart", folder]
         with (Path(folder) / "said.txt").open("w+", encoding="utf-8") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, env=_environment()
+            )
             try:
                 _wait(process, check)
             finally:
@@ -101,13 +104,20 @@ def tree_of_apart(
                 process.wait()
         if process.returncode:
             text = (Path(folder) / "said.txt").read_text(encoding="utf-8", errors="replace")
-            last = (text.strip().splitlines() or ["it said nothing"])[-1]
+            ended = f"it ended with {process.returncode}, perhaps for lack of memory"
+            last = (text.strip().splitlines() or [ended])[-1]
             raise ImplicitSegError(
                 f"Merging {len(problem.sizes)} fragments by {problem.linkage} failed ({last}). "
                 'Make fewer fragments, by min_size, or use linkage="mean".'
             )
         with np.load(Path(folder) / "tree.npz", allow_pickle=False) as found:
             return found["parents"], found["altitudes"]
+
+
+def _environment() -> dict[str, str]:
+    """Let a process import what this one does, and nothing from the folder it happens to be in."""
+    path = os.pathsep.join(folder for folder in sys.path if folder)
+    return os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _wait(process: subprocess.Popen[bytes], check: Callable[[], object] | None) -> None:

@@ -1,7 +1,7 @@
 """Compiled distances from membranes and floods from seeds, in linear time.
 
-Both give what `scipy.ndimage.distance_transform_edt` and `skimage.segmentation.watershed` do,
-the flood on a map of 65,536 levels.
+Both give what `scipy.ndimage.distance_transform_edt` and `skimage.segmentation.watershed` do, but
+that the flood is on a map of 65,536 levels and may go other ways where these are equal.
 """
 
 from __future__ import annotations

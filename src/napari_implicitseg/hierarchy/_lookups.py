@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bounding_boxes",
+    "first_places",
     "join_roots",
     "look_up",
     "number_roots",
@@ -152,3 +153,11 @@ def bounding_boxes(fragments, low, high):  # type: ignore[no-untyped-def]
                 low[i, 0], high[i, 0] = min(low[i, 0], z), max(high[i, 0], z)
                 low[i, 1], high[i, 1] = min(low[i, 1], y), max(high[i, 1], y)
                 low[i, 2], high[i, 2] = min(low[i, 2], first), max(high[i, 2], x - 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def first_places(fragments, wanted, places):  # type: ignore[no-untyped-def]
+    """Write where each of some fragments begins; other places stay as they are."""
+    for p in range(fragments.size - 1, -1, -1):
+        if wanted[fragments[p]]:
+            places[fragments[p]] = p

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.hierarchy._lookups import first_places
 from napari_implicitseg.hierarchy.edits import Edit, Freeze, Merge, Seeds, Split, strokes_of
 from napari_implicitseg.hierarchy.refine import (
     fragment_boxes,
@@ -288,3 +289,10 @@ class Regions:
         window = self.fragments[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
         place = int(np.argmax(window.reshape(-1) == fragment))
         return tuple(int(v) for v in np.array(np.unravel_index(place, window.shape)) + low)
+
+    def voxels_of(self, nodes: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the first voxel of each of some nodes, in their order: shape (M, D)."""
+        places = np.full(len(nodes) + 1, -1)
+        first_places(self.fragments.reshape(-1), np.append(False, nodes), places)
+        found = np.unravel_index(places[1:][nodes], self.fragments.shape)
+        return np.stack(found, axis=1).astype(np.int64)

@@ -277,9 +277,8 @@ class Proofreading:
         now = self.object_at(point)
         if (now in self.frozen) == frozen:
             raise InputError(f"Object {now} is {'' if frozen else 'not '}frozen already.")
-        fragments = np.flatnonzero(self._state.lookup[1:] == now) + 1
-        voxels = tuple(map(self._regions.voxel_of, fragments.tolist()))
-        self._do(Freeze(voxels=voxels, frozen=frozen))
+        found = self._regions.voxels_of(self._state.lookup[1:] == now)
+        self._do(Freeze(voxels=tuple(map(tuple, found.tolist())), frozen=frozen))
 
     @property
     def can_undo(self) -> bool:

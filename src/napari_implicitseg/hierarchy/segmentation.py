@@ -11,7 +11,7 @@ from napari_implicitseg.hierarchy.building import build_hierarchy
 from napari_implicitseg.hierarchy.components import threshold_labels
 from napari_implicitseg.hierarchy.mutex import mutex_watershed
 from napari_implicitseg.hierarchy.stitching import stitch_sections
-from napari_implicitseg.hierarchy.tree import checked_affinity
+from napari_implicitseg.hierarchy.tree import Linkage, checked_affinity
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import LabelArray, Progress
     from napari_implicitseg.affinities.ops import Affinities
     from napari_implicitseg.hierarchy.building import FragmentChoice
-    from napari_implicitseg.hierarchy.tree import Linkage
 
 __all__ = ["Cut", "segment_affinities"]
 
@@ -58,7 +57,7 @@ def segment_affinities(
         threshold (`hierarchy.mutex.mutex_watershed`; extra `mutex`).
     threshold : float
         0 to 1: regions whose affinity is larger are one object. Of linkages without affinity an
-        altitude; see `Hierarchy.cut`.
+        altitude; see `Hierarchy.cut`. It cuts nothing where there are seeds or a number of objects.
     objects : int, optional
         A number of objects in place of a threshold.
     seeds : array_like of int, shape S, optional
@@ -98,8 +97,13 @@ def segment_affinities(
     """
     if cut not in get_args(Cut):
         raise InputError(f"cut is {cut!r}; choose one of {', '.join(get_args(Cut))}.")
-    if objects is not None and (seeds is not None or cut == "optimal"):
-        raise InputError("A number of objects is no choice beside seeds or cut='optimal'.")
+    if linkage not in (*get_args(Linkage), "mutex"):
+        known = ", ".join((*get_args(Linkage), "mutex"))
+        raise InputError(f"linkage is {linkage!r}; choose one of {known}.")
+    if objects is not None and (seeds is not None or stitch is not None or cut == "optimal"):
+        raise InputError("A number of objects is no choice beside seeds, stitch or cut='optimal'.")
+    if seeds is not None and cut == "optimal":
+        raise InputError("cut='optimal' is no choice beside seeds: everything goes to a seed.")
     edges = as_affinities(affinities, offsets)
     if stitch is not None:
         if seeds is not None or edges.ndim != 3:
@@ -111,7 +115,6 @@ def segment_affinities(
             _in_sections(edges),
             linkage=linkage,
             threshold=threshold,
-            objects=objects,
             cut=cut,
             fragments=fragments,
             min_size=min_size,
@@ -142,6 +145,7 @@ def segment_affinities(
         progress=progress,
     )
     if seeds is not None:
+        hierarchy.level_of(threshold)  # A wrong one is refused though it cuts nothing.
         return hierarchy.cut_with_seeds(seeds)
     if objects is not None:
         return hierarchy.cut_into(objects)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg.affinities.ops import Affinities
+    from napari_implicitseg.hierarchy.edits import Edit
+    from napari_implicitseg.hierarchy.proofreading import Proofreading
     from napari_implicitseg.widgets._neurons_edit_jobs import Request
     from napari_implicitseg.widgets._neurons_parts import Part
 
@@ -42,11 +44,15 @@ __all__ = ["NeuronsMaking", "Running"]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A request that was submitted, and the layer and part of it that it is about."""
+    """A request that was submitted, and the layer and part of it that it is about.
+
+    `edits` are the corrections there were, of these neurons or others.
+    """
 
     request: Request
     image: Image | None
     part: Part | None
+    edits: tuple[Edit, ...] = ()
 
 
 class NeuronsMaking(Session[Outcome]):
@@ -157,8 +163,7 @@ class NeuronsMaking(Session[Outcome]):
         if part is None:
             needed_image(self.inputs)  # Says what is wrong with others.
             raise InputError(f"There are no affinities of '{image.name}' yet. Press Predict first.")
-        work = self.corrections.work
-        edits = work.edits if work is not None and self.part == part else ()
+        edits = self._edits if self.part == part else ()
         request = SegmentRequest(
             affinities=self._predicted if offsets is None else image.data,
             offsets=offsets or (),
@@ -169,7 +174,13 @@ class NeuronsMaking(Session[Outcome]):
             fragments=self.inputs.fragments,  # type: ignore[arg-type]  # as it does this
             min_size=None if self.inputs.min_size == AUTOMATIC else self.inputs.min_size,
         )
-        return Running(request, image, part)
+        return Running(request, image, part, self._edits)
+
+    @property
+    def _edits(self) -> tuple[Edit, ...]:
+        """Corrections of the neurons there are."""
+        work = self.corrections.work
+        return () if work is None else work.edits
 
     def _about(self, request: Request) -> Running:
         """Note which layer is chosen when a request is made."""
@@ -206,6 +217,14 @@ class NeuronsMaking(Session[Outcome]):
         if outcome.decisions is not None or outcome.voxel is not None:
             self.take(outcome)
             return
+        if outcome.work is not None and self._edits != running.edits:
+            if self.part != running.part:
+                self.refused.emit(
+                    InputError("The neurons were corrected meanwhile. Press Segment again.")
+                )
+                self.shown.emit(None)
+                return
+            outcome = self._corrected_again(outcome, outcome.work)
         if running.image is not None and running.image in self.viewer.layers:
             self._keep(outcome, running.image, running.part)
         if outcome.work is None and outcome.labels is not None:
@@ -215,6 +234,13 @@ class NeuronsMaking(Session[Outcome]):
         self.shown.emit(outcome)
         self.tell()
         self.finished(outcome)
+
+    def _corrected_again(self, outcome: Outcome, work: Proofreading) -> Outcome:
+        """Replay the corrections that were made while neurons were made anew."""
+        from napari_implicitseg.hierarchy.proofreading import Proofreading
+
+        again = Proofreading(work.hierarchy, work.threshold, self._edits)
+        return replace(outcome, work=again, labels=again.labels())
 
     def _keep(self, outcome: Outcome, image: Image, part: Part | None) -> None:
         """Keep what was predicted of an image, or show its neurons."""

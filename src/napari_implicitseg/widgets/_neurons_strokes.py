@@ -61,7 +61,7 @@ class SplitStrokes:
         """
         neurons = self._view.layer
         if neurons is None:
-            raise InputError("There are no neurons yet. Press Segment first.")
+            raise InputError("There are no neurons to split. Press Segment first.")
         layer = self.layer
         if layer is None:
             layer = scribbles_layer(neurons)

@@ -91,6 +91,9 @@ class NeuronsView:
         layer = self.layer
         if layer is None:
             return
+        if layer.data.dtype != np.uint32:  # napari converts them where the user asks for it.
+            layer.data = work.labels()
+            return
         work.labels(out=layer.data)
         if not _paint_texture(layer, work):
             layer.refresh(thumbnail=False, highlight=False, extent=False)
