@@ -320,3 +320,16 @@ def test_what_is_no_affinities_is_refused():
     far = Affinities(data=np.zeros((1, 1, 2), np.float32), offsets=((0, -2),), spacing=(1, 1))
     with pytest.raises(InputError, match="no direct offset"):
         region_graph(far, np.array([[1, 2]]))
+
+
+def test_threads_make_no_difference(monkeypatch):
+    rng = np.random.default_rng(4)
+    data = (rng.integers(0, 5, (3, 12, 14, 13)) / 4).astype(np.float32)
+    affinities = Affinities(data=data, offsets=-np.eye(3, dtype=int), spacing=(1, 1, 1))
+    fragments = make_fragments(affinities, min_size=20)
+    found = []
+    for voxels in (0, 10**9):
+        monkeypatch.setattr("napari_implicitseg.hierarchy.region_graph._VOXELS", voxels)
+        found.append(region_graph(affinities, fragments, bins=4))
+    for name in ("edges", "counts", "sums", "maxima", "places", "histograms"):
+        np.testing.assert_array_equal(*(getattr(graph, name) for graph in found))

@@ -33,7 +33,7 @@ _MEMBRANE = 0.5
 # Watershed hierarchies of higra take minutes and gigabytes beyond this.
 _MOST_VOXELS = 160**3
 # Basins of few voxels are merged first in volumes of more, over edges of some affinity.
-_SMALL, _FEW_VOXELS, _ALIKE = 25, 32**3, 0.5
+_SMALL, _FEW_VOXELS, _ALIKE = 25, 32**3, 0.1
 
 
 def build_hierarchy(
@@ -68,7 +68,7 @@ def build_hierarchy(
     min_size : int, optional
         Fragments of fewer voxels are merged to a neighbour first; not voxels, or one's own. By
         default 25 for basins of the affinities in volumes of more than 32^3 voxels, over edges of
-        0.5 or more, else 0: of millions of basins, one for every few voxels, most are noise.
+        0.1 or more, else 0: of millions of basins, one for every few voxels, most are noise.
     quantile : float
         Of the linkage by quantile, 0 to 1.
     per_section : bool, optional
