@@ -26,8 +26,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 _LEAST = {"min_size": 0, "level": 0, "time": 0, "channel": 0, "workers": 0, "retries": 0}
 _SHARES = ("threshold", "quantile")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_RUNNING = ("workers", "scheduler", "retries", "restart")
-"""How it is run, which the result does not depend on."""
+_APART = ("workers", "scheduler", "retries", "restart", "model", "block_shape", "halo")
+"""How a job is run, which the result does not depend on, and what is known by more than a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,8 @@ class BatchConfig:
         of the results.
     halo : tuple of int, optional
         Voxels around a block that its fragments are made from; one number serves all axes. By
-        default 32 of the finest axis, from which on results do not depend on blocks.
+        default 32 of the finest axis: of FIB-25 blocks differed from the whole by 0.002 bits at
+        most then.
     threshold : float
         Affinity above which regions are one object, 0 to 1.
     linkage : {"mean", "single", "quantile"}
@@ -78,7 +79,8 @@ class BatchConfig:
     retries : int
         How often a block that failed is tried again.
     restart : bool
-        Begin anew, forgetting what was done.
+        Begin anew, forgetting what was done; where nothing but the threshold changed, from the
+        merging of fragments on.
 
     Raises
     ------
@@ -155,7 +157,7 @@ class BatchConfig:
 
     def matters(self) -> dict[str, Any]:
         """Return the options the result depends on."""
-        return {name: v for name, v in asdict(self).items() if name not in _RUNNING}
+        return {name: v for name, v in asdict(self).items() if name not in _APART}
 
     @property
     def job_name(self) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+from skimage.segmentation import find_boundaries
 
-from napari_implicitseg import labels_to_affinities
-from napari_implicitseg.affinities.ops import Affinities
+from napari_implicitseg.affinities.ops import Affinities, edge_slices
 from napari_implicitseg.volumes import Grid
 from napari_implicitseg.volumes.affinity_files import write_affinities
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 LONG = (*OFFSETS, (-3, 0, 0), (0, -5, 0), (0, 4, -2))
@@ -34,12 +37,17 @@ def cells(shape: tuple[int, ...], count: int, seed: int = 0) -> np.ndarray:
 
 
 def noisy(labels: np.ndarray, offsets=OFFSETS, seed: int = 0) -> Affinities:
-    """Affinities of labels as a network might give them: smooth, and unsure at borders."""
+    """Affinities as a network gives them, low at membranes some voxels thick, and noisy."""
     rng = np.random.default_rng(seed)
-    exact = labels_to_affinities(labels, offsets, spacing=(8, 4, 4)[-labels.ndim :])
-    rough = [ndimage.gaussian_filter(a, 0.7) for a in exact.data]
-    data = np.clip(np.stack(rough) + rng.normal(0, 0.05, exact.data.shape), 0, 1)
-    return Affinities(data=data.astype(np.float32), offsets=offsets, spacing=exact.spacing)
+    membrane = ndimage.gaussian_filter(find_boundaries(labels).astype(np.float32), 0.6)
+    membrane += ndimage.gaussian_filter(rng.normal(0, 0.4, labels.shape), 1.0)
+    data = np.zeros((len(offsets), *labels.shape), np.float32)
+    for k, offset in enumerate(offsets):
+        begin, end = edge_slices(labels.shape, offset)
+        data[k][begin] = 1 - np.maximum(membrane[begin], membrane[end])
+        data[k][begin][labels[begin] != labels[end]] *= 0.5
+    np.clip(data, 0, 1, out=data)
+    return Affinities(data=data, offsets=offsets, spacing=(8, 4, 4)[-labels.ndim :])
 
 
 def affinity_file(folder: Path, affinities: Affinities) -> Path:

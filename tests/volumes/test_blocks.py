@@ -83,7 +83,7 @@ def test_neighbours_below_share_a_face():
 def test_chunks_make_up_a_block_exactly(block):
     for length, chunk in zip(block, chunks_in(block), strict=True):
         assert length % chunk == 0
-        assert chunk == length or 16 <= chunk <= 64
+        assert chunk == length or 32 <= chunk <= 64
 
 
 @pytest.mark.parametrize(

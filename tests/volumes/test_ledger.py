@@ -82,6 +82,20 @@ def test_restart_forgets_what_was_done(ledger):
         ledger.begin(ABOUT)
 
 
+def test_restart_keeps_what_does_not_depend_on_the_change(ledger):
+    for stage, name in (("predict", "0"), ("relabel", "0"), ("coarsen:1", "0"), ("once", "a")):
+        ledger.record(stage, name, {})
+    late = {"config.threshold": ("relabel", "coarsen", "once/a")}
+    changed = {**ABOUT, "config": {"threshold": 0.4, "blocks": [2, 3]}}
+    assert ledger.begin(changed, restart=True, late=late) is True
+    assert ledger.get("predict", "0") == {}
+    for stage, name in (("relabel", "0"), ("coarsen:1", "0"), ("once", "a")):
+        assert ledger.get(stage, name) is None
+    both = {"source": {"shape": [5, 4]}, "config": {"threshold": 0.3, "blocks": [2, 3]}}
+    assert ledger.begin(both, restart=True, late=late) is False
+    assert ledger.get("predict", "0") is None
+
+
 def test_records_of_nobody_knows_what_are_forgotten(ledger):
     ledger.record("predict", "0", {})
     (ledger.folder / "config.json").write_text("{")

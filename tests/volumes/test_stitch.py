@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,9 @@ from napari_implicitseg.hierarchy.region_graph import region_graph
 from napari_implicitseg.volumes.stitch import (
     Contacts,
     block_contacts,
+    chosen_leanings,
     joined_pieces,
+    leaning_pieces,
     merge_all,
     split_pieces,
 )
@@ -27,7 +31,7 @@ def contacts_of(labels: np.ndarray, affinities: Affinities, cuts: int, bins: boo
     """Sum of the contacts of slabs, each with the edges that begin in it."""
     parts = []
     edges = np.linspace(0, labels.shape[0], cuts + 1).astype(int)
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         mask = affinities.known.copy()
         mask[:, :a], mask[:, b:] = False, False
         own = Affinities(
@@ -127,3 +131,23 @@ def test_all_pieces_of_a_fragment_that_bends_beyond_the_face_are_joined():
     before_origins = np.array([0, 10, 12, 10], np.uint32)
     found = joined_pieces(seen, before, after, before_origins, np.array([0, 30], np.uint32))
     assert found.tolist() == [[1, 1], [3, 1]]
+
+
+def test_a_remnant_goes_to_the_piece_that_most_of_its_voxels_name():
+    own = np.array([[1, 1, 1, 2, 3, 3]], np.uint32)
+    other = np.array([[4, 5, 5, 6, 7, 7]], np.uint32)
+    seen = np.array([[10, 10, 10, 11, 99, 12]], np.uint32)
+    origins = np.array([0, 10, 11, 12], np.uint32)
+    remnants = np.array([False, True, False, True])
+    found = leaning_pieces(seen, own, other, origins, remnants)
+    # Piece 2 is no remnant, and where 99 is seen piece 3 ends.
+    assert found.tolist() == [[1, 4, 1], [1, 5, 2], [3, 7, 1]]
+    assert chosen_leanings(found, NOTHING, 7).tolist() == [[1, 5], [3, 7]]
+    # What is joined already goes nowhere else, so that no remnant joins two others.
+    assert chosen_leanings(found, np.array([[1, 6]]), 7).tolist() == [[3, 7]]
+    assert chosen_leanings(found[:0], NOTHING, 7).tolist() == []
+
+
+def test_of_several_faces_a_remnant_takes_one():
+    leanings = np.array([[2, 9, 3], [2, 5, 3], [2, 7, 1], [4, 2, 1]])
+    assert chosen_leanings(leanings, NOTHING, 9).tolist() == [[2, 5], [4, 2]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_implicitseg.cli import _options as options
+from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
 from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
 from napari_implicitseg.errors import InputError
 
@@ -36,9 +36,7 @@ def batch(
     ] = None,
     job: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="segment: labels. predict: affinities. [default: segment]"
-        ),
+        typer.Option(metavar="NAME", help="segment (labels) or predict. [default: segment]"),
     ] = None,
     source: Annotated[
         str | None,
@@ -142,7 +140,11 @@ def batch(
         typer.Option(min=0, help="How often a failed block is tried again. [default: 2]"),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, forgetting what is done.")
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin anew; with another threshold only, from the merging of fragments on.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -209,8 +211,8 @@ def _show(report: BatchReport, *, as_json: bool) -> None:
         more = len(report.failed) - _MOST_NAMED
         rest = f", {more} more than shown" if more > 0 else ""
         warn(
-            f"{len(report.failed)} blocks failed{rest}; the others of that stage are done. Mend the "
-            "cause, then the same command does the rest."
+            f"{len(report.failed)} blocks failed{rest}; the others of that stage are done. Mend "
+            "the cause, then the same command does the rest."
         )
         return
     facts = ", ".join(f"{number} {name}" for name, number in report.facts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.affinities.ops import Affinities
     from napari_implicitseg.hierarchy.tree import Linkage
 
-__all__ = ["FragmentChoice", "build_hierarchy", "has_membranes"]
+__all__ = ["FragmentChoice", "build_hierarchy", "has_membranes", "smallest_fragments"]
 
 FragmentChoice = Literal["auto", "watershed", "higra", "distance", "voxels"]
 """How voxels become fragments; see `build_hierarchy`."""
@@ -140,6 +141,15 @@ def has_membranes(affinities: Affinities) -> bool:
     return 2 * inside > weak
 
 
+def smallest_fragments(shape: tuple[int, ...], method: str) -> tuple[int, float]:
+    """Size that fragments of a volume are merged up to by default, and over which affinities.
+
+    See `min_size` of `build_hierarchy`, and `min_affinity` of `make_fragments`.
+    """
+    many = len(shape) == 3 and math.prod(shape) > _FEW_VOXELS
+    return (_SMALL if many and method != "distance" else 0), _ALIKE
+
+
 def _fragments(
     affinities: Affinities,
     wanted: Any,
@@ -170,13 +180,16 @@ def _fragments(
         return np.arange(1, size + 1, dtype=np.uint32).reshape(affinities.shape)
     if wanted == "auto":
         wanted = "distance" if has_membranes(affinities) else "watershed"
-    options: dict[str, Any] = {"min_size": min_size}
+    least = (min_size, 0.0)
     if min_size is None:
-        many = affinities.ndim == 3 and np.prod(affinities.shape) > _FEW_VOXELS
-        small = many and wanted != "distance"
-        options = {"min_size": _SMALL if small else 0, "min_affinity": _ALIKE}
+        least = smallest_fragments(affinities.shape, wanted)
     return make_fragments(
-        affinities, method=wanted, per_section=per_section, progress=progress, **options
+        affinities,
+        method=wanted,
+        min_size=least[0],
+        min_affinity=least[1],
+        per_section=per_section,
+        progress=progress,
     )
 
 

@@ -153,7 +153,10 @@ def read_affinities(path: str | os.PathLike[str]) -> Affinities:
         if about.get("format") != _FORMAT:
             raise InputError(f"its format is {about.get('format')!r}, not {_FORMAT!r}")
         offsets = tuple(tuple(int(v) for v in offset) for offset in about["offsets"])
-        return Affinities(data=data.astype(np.float32), offsets=offsets, spacing=spacing)
+        values = data.astype(np.float32)
+        if "scale" in about:  # What stands for 1, where blocks are kept as whole numbers.
+            values /= np.float32(about["scale"])
+        return Affinities(data=values, offsets=offsets, spacing=spacing)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(
             f"'{source}' holds no affinities of this package: {error}. Predict them anew, or give "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.atomic import explain, replace_file
-from napari_implicitseg.hierarchy.building import has_membranes
+from napari_implicitseg.hierarchy.building import has_membranes, smallest_fragments
 from napari_implicitseg.volumes.block_arrays import load_arrays, save_arrays
 from napari_implicitseg.volumes.block_source import ABOUT, BYTE, FORMAT, open_raw
 from napari_implicitseg.volumes.blocks import chunks_in
 from napari_implicitseg.volumes.layout import Layout
 from napari_implicitseg.volumes.ledger import flush_tree
 from napari_implicitseg.volumes.pyramid import Level
-from napari_implicitseg.volumes.stitch import Contacts, merge_all
+from napari_implicitseg.volumes.stitch import Contacts, chosen_leanings, merge_all
 from napari_implicitseg.volumes.volume import Axis
 from napari_implicitseg.volumes.zarr_write import Multiscale, axes_of, create_image, create_labels
 
@@ -44,8 +43,6 @@ __all__ = [
 
 _ONCE = "once"
 _LOOKED_AT = 128
-# As `build_hierarchy` does: basins of few voxels are merged first, over edges of some affinity.
-_SMALL, _FEW_VOXELS, _ALIKE = 25, 32**3, 0.5
 
 
 def prepare_affinities(job: BlockJob, voxels: Grid) -> BlockJob:
@@ -122,8 +119,8 @@ def choose_fragments(job: BlockJob) -> BlockJob:
     if config.min_size is not None:
         return replace(job, method=method, min_size=config.min_size)
     shape = job.grid.shape
-    small = len(shape) == 3 and math.prod(shape) > _FEW_VOXELS and method != "distance"
-    return replace(job, method=method, min_size=_SMALL if small else 0, min_affinity=_ALIKE)
+    size, affinity = smallest_fragments(shape, method)
+    return replace(job, method=method, min_size=size, min_affinity=affinity)
 
 
 def prepare_fragments(job: BlockJob) -> None:
@@ -161,17 +158,20 @@ def merge_blocks(job: BlockJob) -> int:
     done = job.ledger.get(_ONCE, "merged")
     if done is not None:
         return int(done["objects"])
-    parts, joins, sizes = [], [], []
+    parts, joins, leanings, sizes = [], [], [], []
     for place in job.grid:
         arrays = load_arrays(job.graph(place))
         joins.append(arrays.pop("joins"))
+        leanings.append(arrays.pop("leanings"))
         sizes.append(arrays.pop("sizes"))
         parts.append(Contacts(**arrays))
     config = job.config
+    voxels, agreed = np.concatenate(sizes), np.concatenate(joins)
+    more = chosen_leanings(np.concatenate(leanings), agreed, len(voxels))
     found = merge_all(
         Contacts.added(parts),
-        np.concatenate(joins),
-        np.concatenate(sizes),
+        np.concatenate([agreed, more]),
+        voxels,
         linkage=config.linkage,
         quantile=config.quantile,
     )

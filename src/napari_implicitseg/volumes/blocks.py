@@ -17,7 +17,7 @@ __all__ = ["BlockGrid", "Box", "chunks_in", "relative", "size_of"]
 Box: TypeAlias = tuple[slice, ...]
 """One slice per axis, with start and stop."""
 
-_CHUNK, _SHORTEST = 64, 16
+_CHUNK, _SHORTEST = 64, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +53,14 @@ def usual_workers() -> int:
     from napari_implicitseg.models.tile_plan import available_memory
 
     free = available_memory(torch.device("cpu"))
-    return max(1, min(os.cpu_count() or 1, free // _WORKER_BYTES))
+    return max(1, min(_cores(), free // _WORKER_BYTES))
+
+
+def _cores() -> int:
+    """Return how many cores this process may use, which may be fewer than the machine has."""
+    from dask.system import CPU_COUNT
+
+    return int(CPU_COUNT)
 
 
 @contextmanager
@@ -99,10 +105,17 @@ def open_engine(config: BatchConfig, client: Any = None) -> Iterator[Engine]:
 @contextmanager
 def _cluster(workers: int) -> Iterator[tuple[Any, int]]:
     """Start processes on this machine, each with its share of the cores."""
+    import dask
     from dask.distributed import Client, LocalCluster
 
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, _cores() // workers)
+    # dask lets workers give back memory at once: then torch asks the system for every tensor
+    # anew, which takes long.
+    environment = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
+    # Threads that wait must not take the cores of those that work.
+    environment["OMP_WAIT_POLICY"] = "PASSIVE"
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -97,7 +97,7 @@ def estimate(source: str, target: str, config: BatchConfig) -> Estimate:
         merge_bytes=int(fragments * _EDGES * _EDGE_BYTES) if segments else 0,
         disk_bytes=int(disk),
         block_seconds=round(spent, 3),
-        seconds=round(spent / share / min(workers, len(grid)), 1),
+        seconds=round(spent / share / min(workers, len(grid)), 3),
     )
 
 

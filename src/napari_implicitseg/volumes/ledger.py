@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.atomic import explain, replace_file
@@ -20,6 +21,7 @@ __all__ = ["Ledger", "flush", "flush_tree"]
 _ABOUT = "config.json"
 _FORMAT = "napari-implicitseg/job/1"
 _MOST_NAMED = 4
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Ledger:
@@ -36,7 +38,9 @@ class Ledger:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
 
-    def begin(self, about: Mapping[str, Any], *, restart: bool = False) -> bool:
+    def begin(
+        self, about: Mapping[str, Any], *, restart: bool = False, late: Mapping[str, Any] = _NONE
+    ) -> bool:
         """Begin a job, or go on with it.
 
         Parameters
@@ -44,7 +48,10 @@ class Ledger:
         about : mapping
             What the result depends on: options and source, as JSON can hold it.
         restart : bool
-            Forget all that was done.
+            Forget what was done; all of it, unless nothing but `late` options changed.
+        late : mapping of str to sequence of str
+            Options that early stages do not depend on, such as "config.threshold", and the
+            records that do: "STAGE" or "STAGE/NAME".
 
         Returns
         -------
@@ -60,9 +67,16 @@ class Ledger:
         """
         wanted = json.loads(json.dumps(about))
         path = self.folder / _ABOUT
+        found = _read(path)
+        if restart and found is not None:
+            changed = [text.split(" ", maxsplit=1)[0] for text in _differences(found, wanted)]
+            if changed and set(changed) <= set(late):
+                self._forget({record for option in changed for record in late[option]})
+                _write(path, wanted)
+                return True
         if restart:
             shutil.rmtree(self.folder, ignore_errors=True)
-        found = _read(path)
+            found = None
         if found is None and self.folder.exists():
             # Nobody knows what its records are of.
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -81,6 +95,19 @@ class Ledger:
             raise explain(error, self.folder, "write") from error
         _write(path, wanted)
         return False
+
+    def _forget(self, records: Iterable[str]) -> None:
+        """Remove records of stages, with what follows a colon in their names, or single ones."""
+        for record in records:
+            stage, _, name = record.partition("/")
+            done = self.folder / "done"
+            for folder in done.iterdir() if done.is_dir() else ():
+                if folder.name.split(":", maxsplit=1)[0] != stage:
+                    continue
+                if name:
+                    (folder / f"{name}.json").unlink(missing_ok=True)
+                else:
+                    shutil.rmtree(folder)
 
     def get(self, stage: str, name: str) -> dict[str, Any] | None:
         """Return the record of a block, or None if it is not done."""

@@ -22,7 +22,12 @@ from napari_implicitseg.volumes.block_arrays import (
 from napari_implicitseg.volumes.block_source import open_raw, packed
 from napari_implicitseg.volumes.blocks import relative, size_of
 from napari_implicitseg.volumes.ledger import Ledger, flush
-from napari_implicitseg.volumes.stitch import block_contacts, joined_pieces, split_pieces
+from napari_implicitseg.volumes.stitch import (
+    block_contacts,
+    joined_pieces,
+    leaning_pieces,
+    split_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,11 +194,13 @@ def fragment_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
         min_affinity=job.min_affinity,
     )
     pieces, origins = split_pieces(found, inner)
-    faces = {"origins": origins}
+    whole, own = np.bincount(found.reshape(-1)), np.bincount(pieces.reshape(-1))
+    faces = {"origins": origins, "remnants": 2 * own < whole[origins]}
     for axis, part in enumerate(inner):
-        if part.stop < found.shape[axis]:
-            just_after = slice(part.stop, part.stop + 1)
-            faces[f"face{axis}"] = found[tuple(_replaced(inner, axis, just_after))]
+        # Nothing is there at the end of the volume, nor without a halo.
+        for side, at in (("before", part.start - 1), ("after", part.stop)):
+            if 0 <= at < found.shape[axis]:
+                faces[f"{side}{axis}"] = found[_replaced(inner, axis, slice(at, at + 1))]
     size = save_arrays(job.faces(place), **faces)
     size += write_block(job.fragments, core, pieces)
     return {"voxels": size_of(core), "bytes": size, "fragments": len(origins) - 1}
@@ -211,26 +218,42 @@ def contact_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
     contacts = block_contacts(
         job.affinities.read(window, core), labels, names, bins=job.config.linkage == "quantile"
     )
-    joins = [np.empty((0, 2), np.int64)]
-    own = load_arrays(job.faces(place))["origins"]
-    here, frame = firsts[grid.number(place)], relative(core, window)
-    for axis, other in grid.below(place):
-        theirs = load_arrays(job.faces(other))
-        if f"face{axis}" not in theirs:
-            continue
-        start = frame[axis].start
-        found = joined_pieces(
-            theirs[f"face{axis}"],
-            local[_replaced(frame, axis, slice(start - 1, start))],
-            local[_replaced(frame, axis, slice(start, start + 1))],
-            theirs["origins"],
-            own,
-        )
-        joins.append(found + np.array([firsts[grid.number(other)], here]))
-    pieces = np.bincount(local[frame].reshape(-1), minlength=len(own))[1:]
-    arrays = {**contacts.arrays(), "joins": np.concatenate(joins), "sizes": pieces}
+    frame = relative(core, window)
+    joins, leanings = _across_faces(job, place, local, frame, firsts)
+    count = firsts[grid.number(place) + 1] - firsts[grid.number(place)]
+    pieces = np.bincount(local[frame].reshape(-1), minlength=count + 1)[1:]
+    arrays = {**contacts.arrays(), "joins": joins, "leanings": leanings, "sizes": pieces}
     size = save_arrays(job.graph(place), **arrays)
     return {"voxels": size_of(core), "bytes": size, "edges": len(contacts.pairs)}
+
+
+def _across_faces(
+    job: BlockJob,
+    place: Place,
+    local: NDArray[np.uint32],
+    frame: tuple[slice, ...],
+    firsts: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Compare a block with those below it: what is one fragment, and where remnants go on."""
+    grid, ours = job.grid, load_arrays(job.faces(place))
+    joins, leanings = [np.empty((0, 2), np.int64)], [np.empty((0, 3), np.int64)]
+    for axis, other in grid.below(place):
+        theirs = load_arrays(job.faces(other))
+        start = frame[axis].start
+        before = local[_replaced(frame, axis, slice(start - 1, start))]
+        after = local[_replaced(frame, axis, slice(start, start + 1))]
+        there, here = firsts[grid.number(other)], firsts[grid.number(place)]
+        if f"after{axis}" in theirs:
+            seen, origins = theirs[f"after{axis}"], theirs["origins"]
+            found = joined_pieces(seen, before, after, origins, ours["origins"])
+            joins.append(found + np.array([there, here]))
+            found = leaning_pieces(seen, before, after, origins, theirs["remnants"])
+            leanings.append(found + np.array([there, here, 0]))
+        if f"before{axis}" in ours:
+            seen, origins = ours[f"before{axis}"], ours["origins"]
+            found = leaning_pieces(seen, after, before, origins, ours["remnants"])
+            leanings.append(found + np.array([here, there, 0]))
+    return np.concatenate(joins), np.concatenate(leanings)
 
 
 def _window_names(

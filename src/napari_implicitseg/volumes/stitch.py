@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from napari_implicitseg.hierarchy.tree import Linkage
     from napari_implicitseg.volumes.blocks import Box
 
-__all__ = ["Contacts", "Merged", "block_contacts", "joined_pieces", "merge_all", "split_pieces"]
+__all__ = [
+    "Contacts",
+    "Merged",
+    "block_contacts",
+    "chosen_leanings",
+    "joined_pieces",
+    "leaning_pieces",
+    "merge_all",
+    "split_pieces",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,6 +153,67 @@ def joined_pieces(
     agreed &= before_origins[before].reshape(-1) == ours
     found = np.stack([before.reshape(-1)[agreed], after.reshape(-1)[agreed]], axis=1)
     return np.unique(found.astype(np.int64), axis=0).reshape(-1, 2)
+
+
+def leaning_pieces(
+    seen: NDArray[np.uint32],
+    own: NDArray[np.uint32],
+    other: NDArray[np.uint32],
+    origins: NDArray[np.uint32],
+    remnants: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Find where remnants go on behind a face.
+
+    A remnant is a piece of a fragment that lies for the most part outside its block. If the
+    blocks do not agree on that fragment, the remnant would be an object that ends at the face.
+
+    Parameters
+    ----------
+    seen : ndarray of uint32
+        Fragments of the remnants' block, on the voxels just behind the face.
+    own, other : ndarray of uint32
+        Pieces of that block just before the face, and of the other one just behind it.
+    origins : ndarray of uint32, shape (N + 1,)
+        See `split_pieces`.
+    remnants : ndarray of bool, shape (N + 1,)
+        Which of the pieces are remnants.
+
+    Returns
+    -------
+    ndarray of int64, shape (L, 3)
+        A remnant, a piece behind the face, and how many voxels say so.
+    """
+    goes_on = (remnants[own] & (origins[own] == seen)).reshape(-1)
+    pairs = np.stack([own.reshape(-1)[goes_on], other.reshape(-1)[goes_on]], axis=1)
+    found, counts = np.unique(pairs.astype(np.int64), axis=0, return_counts=True)
+    return np.column_stack([found.reshape(-1, 2), counts]).astype(np.int64)
+
+
+def chosen_leanings(
+    leanings: NDArray[np.int64], joins: NDArray[np.int64], number: int
+) -> NDArray[np.int64]:
+    """Join each remnant that is not joined yet to the piece that most voxels name.
+
+    Parameters
+    ----------
+    leanings : ndarray of int64, shape (L, 3)
+        Of all blocks, by ids of the volume; see `leaning_pieces`.
+    joins : ndarray of int64, shape (J, 2)
+    number : int
+        Of ids.
+
+    Returns
+    -------
+    ndarray of int64, shape (M, 2)
+        One row for a remnant, so that none joins two others.
+    """
+    joined = np.zeros(number + 1, np.bool_)
+    joined[joins] = True
+    left = leanings[~joined[leanings[:, 0]]]
+    left = left[np.lexsort((left[:, 1], -left[:, 2], left[:, 0]))]
+    first = np.ones(len(left), np.bool_)
+    first[1:] = left[1:, 0] != left[:-1, 0]
+    return left[first, :2]
 
 
 def _is_most(names: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
