@@ -180,14 +180,14 @@ def _fragments(
         return np.arange(1, size + 1, dtype=np.uint32).reshape(affinities.shape)
     if wanted == "auto":
         wanted = "distance" if has_membranes(affinities) else "watershed"
-    least = (min_size, 0.0)
-    if min_size is None:
-        least = smallest_fragments(affinities.shape, wanted)
+    size, affinity = (
+        smallest_fragments(affinities.shape, wanted) if min_size is None else (min_size, 0.0)
+    )
     return make_fragments(
         affinities,
         method=wanted,
-        min_size=least[0],
-        min_affinity=least[1],
+        min_size=size,
+        min_affinity=affinity,
         per_section=per_section,
         progress=progress,
     )
