@@ -210,7 +210,10 @@ class Corrections:
         if edit is None:
             return f"There is nothing to {'undo' if back else 'redo'}."
         self._repaint()
-        return f"{_NAMES[edit.kind]} was {'taken back' if back else 'done again'}."
+        name = _NAMES[edit.kind]
+        if edit.kind == "freeze" and not edit.frozen:
+            name = "Unfreezing"
+        return f"{name} was {'taken back' if back else 'done again'}."
 
     # Files --------------------------------------------------------------------
 

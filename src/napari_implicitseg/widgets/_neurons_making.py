@@ -81,6 +81,8 @@ class NeuronsMaking(Session[Outcome]):
         self._predicted: Affinities | None = None
         self._predicted_of: Part | None = None
         self.part: Part | None = None
+        # Whether affinities were predicted anew since neurons were made.
+        self._newer = False
 
     # What the user has chosen -------------------------------------------------
 
@@ -246,10 +248,11 @@ class NeuronsMaking(Session[Outcome]):
         """Keep what was predicted of an image, or show its neurons."""
         if outcome.affinities is not None and part is not None:
             self._predicted, self._predicted_of = outcome.affinities, part
+            self._newer = True
         if outcome.work is not None and outcome.labels is not None and part is not None:
             if self.part != part:
                 self.view.let_go()
-            self.part = part
+            self.part, self._newer = part, False
             name = f"{image.name} neurons"
             layer = self.view.show(outcome.labels, image, place_of(image, part), name)
             self.viewer.layers.selection.active = layer
@@ -296,7 +299,7 @@ class NeuronsMaking(Session[Outcome]):
         image, part = self.inputs.image, self.part_to_segment()
         there = self.corrections.work is not None and self.view.layer is not None
         own = self.part is not None and (image is None or image.unique_id == self.part.image)
-        if there and own and part in (None, self.part):
+        if there and own and part in (None, self.part) and not self._newer:
             return (
                 "Move the slider until most neurons are right, then correct the others: click "
                 "one, merge by M, split by S, freeze by F; N goes to what is most uncertain."
