@@ -6,17 +6,22 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+import tifffile
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
+from napari_implicitseg import convert, predict_affinities
 from napari_implicitseg.affinities.ops import Affinities, edge_slices
-from napari_implicitseg.volumes import Grid
+from napari_implicitseg.volumes import Grid, read_labels
 from napari_implicitseg.volumes.affinity_files import write_affinities
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+BLOCKS = {"block_shape": (12, 20, 20), "halo": (10, 12, 12), "workers": 0}
+PREDICTING = {"model": "fibsem-isotropic", "block_shape": (24, 24, 32), "workers": 0}
 LONG = (*OFFSETS, (-3, 0, 0), (0, -5, 0), (0, 4, -2))
 GRID = Grid(
     axes=("z", "y", "x"),
@@ -64,3 +69,32 @@ def digest(folder: Path) -> str:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
     return found.hexdigest()
+
+
+def labels_of(target: Path, name: str = "neurons") -> np.ndarray:
+    """Labels that a job has written."""
+    return np.asarray(read_labels(target / "labels" / name).data)
+
+
+@pytest.fixture(scope="module", name="truth")
+def batch_truth() -> np.ndarray:
+    """Cells of 24 x 40 x 40 voxels."""
+    return cells((24, 40, 40), 25)
+
+
+@pytest.fixture(scope="module", name="affinities")
+def batch_affinities(truth, tmp_path_factory):
+    """Affinities of the cells, and a file of them."""
+    made = noisy(truth)
+    return made, affinity_file(tmp_path_factory.mktemp("affinities"), made)
+
+
+@pytest.fixture(scope="module", name="volume")
+def batch_volume(data_dir, tmp_path_factory):
+    """A real volume as OME-Zarr, and its affinities as a whole."""
+    raw = tifffile.imread(data_dir / "em" / "fib25" / "raw.tif")[:40, :48, :56]
+    folder = tmp_path_factory.mktemp("raw")
+    tifffile.imwrite(folder / "raw.tif", raw)
+    convert(folder / "raw.tif", folder / "raw.zarr", spacing=(10, 10, 10))
+    whole = predict_affinities(raw, "fibsem-isotropic", tile_shape=(40, 48, 56))
+    return folder / "raw.zarr", whole

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-import tifffile
 import zarr
 from napari_ome_zarr import napari_get_reader
 from ome_zarr_models import open_ome_zarr
 from scipy import ndimage
 
-from napari_implicitseg import BatchConfig, convert, predict_affinities, run_batch
+from napari_implicitseg import BatchConfig, run_batch
 from napari_implicitseg.hierarchy.segmentation import segment_affinities
 from napari_implicitseg.metrics import contingency, voi
 from napari_implicitseg.volumes import read_labels
@@ -20,27 +17,20 @@ from napari_implicitseg.volumes.affinity_files import read_affinities
 from napari_implicitseg.volumes.block_source import affinity_store
 from napari_implicitseg.volumes.pyramid import coarsen
 
-from .batch_cases import LONG, affinity_file, cells, noisy
+from .batch_cases import (
+    BLOCKS,
+    LONG,
+    PREDICTING,
+    affinity_file,
+    batch_affinities,
+    batch_truth,
+    batch_volume,
+    cells,
+    labels_of,
+    noisy,
+)
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-BLOCKS = {"block_shape": (12, 20, 20), "halo": (10, 12, 12), "workers": 0}
-
-
-@pytest.fixture(scope="module")
-def truth() -> np.ndarray:
-    return cells((24, 40, 40), 25)
-
-
-@pytest.fixture(scope="module")
-def affinities(truth, tmp_path_factory):
-    made = noisy(truth)
-    return made, affinity_file(tmp_path_factory.mktemp("affinities"), made)
-
-
-def labels_of(target: Path, name: str = "neurons") -> np.ndarray:
-    return np.asarray(read_labels(target / "labels" / name).data)
+truth, affinities, volume = batch_truth, batch_affinities, batch_volume
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -145,19 +135,6 @@ def test_coarser_levels_are_those_of_the_whole(tmp_path):
         factors = [round(a / b) for a, b in zip(fine.shape, coarse.shape, strict=True)]
         assert (coarsen(fine, factors, coarse.shape, method="mode") == coarse).all()
         fine = coarse
-
-
-@pytest.fixture(scope="module")
-def volume(data_dir, tmp_path_factory):
-    raw = tifffile.imread(data_dir / "em" / "fib25" / "raw.tif")[:40, :48, :56]
-    folder = tmp_path_factory.mktemp("raw")
-    tifffile.imwrite(folder / "raw.tif", raw)
-    convert(folder / "raw.tif", folder / "raw.zarr", spacing=(10, 10, 10))
-    whole = predict_affinities(raw, "fibsem-isotropic", tile_shape=(40, 48, 56))
-    return folder / "raw.zarr", whole
-
-
-PREDICTING = {"model": "fibsem-isotropic", "block_shape": (24, 24, 32), "workers": 0}
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("uint8", 0.5 / 255), ("float16", 5e-4)])

@@ -6,52 +6,27 @@ import contextlib
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import tifffile
 import zarr
 
-from napari_implicitseg import BatchConfig, convert, load_model, predict_affinities, run_batch
+from napari_implicitseg import BatchConfig, load_model, run_batch
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
-from napari_implicitseg.volumes import read_labels
 from napari_implicitseg.volumes.stages import run_block
 
-from .batch_cases import OFFSETS, affinity_file, cells, digest, noisy
+from .batch_cases import (
+    BLOCKS,
+    OFFSETS,
+    PREDICTING,
+    affinity_file,
+    batch_affinities,
+    batch_truth,
+    batch_volume,
+    digest,
+    labels_of,
+)
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-BLOCKS = {"block_shape": (12, 20, 20), "halo": (10, 12, 12), "workers": 0}
-
-
-@pytest.fixture(scope="module")
-def truth() -> np.ndarray:
-    return cells((24, 40, 40), 25)
-
-
-@pytest.fixture(scope="module")
-def affinities(truth, tmp_path_factory):
-    made = noisy(truth)
-    return made, affinity_file(tmp_path_factory.mktemp("affinities"), made)
-
-
-def labels_of(target: Path, name: str = "neurons") -> np.ndarray:
-    return np.asarray(read_labels(target / "labels" / name).data)
-
-
-@pytest.fixture(scope="module")
-def volume(data_dir, tmp_path_factory):
-    raw = tifffile.imread(data_dir / "em" / "fib25" / "raw.tif")[:40, :48, :56]
-    folder = tmp_path_factory.mktemp("raw")
-    tifffile.imwrite(folder / "raw.tif", raw)
-    convert(folder / "raw.tif", folder / "raw.zarr", spacing=(10, 10, 10))
-    whole = predict_affinities(raw, "fibsem-isotropic", tile_shape=(40, 48, 56))
-    return folder / "raw.zarr", whole
-
-
-PREDICTING = {"model": "fibsem-isotropic", "block_shape": (24, 24, 32), "workers": 0}
+truth, affinities, volume = batch_truth, batch_affinities, batch_volume
 
 
 class _Stop(BaseException):

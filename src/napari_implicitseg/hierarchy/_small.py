@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from napari_implicitseg.hierarchy._region_kernels import count_sizes
-from napari_implicitseg.hierarchy._unions import number_trees
+from napari_implicitseg.hierarchy._unions import number_trees, root_of
 from napari_implicitseg.hierarchy._watershed import LOWEST, renumber
 
 if TYPE_CHECKING:
@@ -164,15 +164,6 @@ def _share_out(labels, size, owners):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent, a):  # type: ignore[no-untyped-def]
-    """Root of a tree; the path to it is halved on the way."""
-    while parent[a] != a:
-        parent[a] = parent[parent[a]]
-        a = parent[a]
-    return a
-
-
-@numba.njit(cache=True, nogil=True)
 def _before(a, b, low, high):  # type: ignore[no-untyped-def]
     """Whether the edge between two ids comes before that from `low` to `high`."""
     u = min(a, b)
@@ -198,7 +189,7 @@ def _best_edge(a, edges, pieces, own):  # type: ignore[no-untyped-def]
             other = labels[p + steps[k]]
             if value == best and not _before(here, other, low, high):
                 continue
-            if (own == 0 or owners[other] == own) and _root(parent, other) == a:
+            if (own == 0 or owners[other] == own) and root_of(parent, other) == a:
                 ways[p] ^= np.uint8(1 << k)
             else:
                 best, low, high = value, min(here, other), max(here, other)
@@ -235,7 +226,7 @@ def _merge(edges, pieces, least, own):  # type: ignore[no-untyped-def]
     for fragment in range(1, parent.size):
         if own and owners[fragment] != own:
             continue
-        chain[0], top = _root(parent, np.uint32(fragment)), 0
+        chain[0], top = root_of(parent, np.uint32(fragment)), 0
         while top >= 0:
             a = chain[top]
             if sizes[a] >= least:
@@ -246,9 +237,9 @@ def _merge(edges, pieces, least, own):  # type: ignore[no-untyped-def]
             low, high = _best_edge(a, edges, pieces, own)
             if low == 0 or (own and (owners[low] != own or owners[high] != own)):
                 break
-            b = _root(parent, low)
+            b = root_of(parent, low)
             if b == a:
-                b = _root(parent, high)
+                b = root_of(parent, high)
             if top > 0 and b == chain[top - 1]:
                 top -= 1
                 chain[top] = _join(a, b, pieces, least)

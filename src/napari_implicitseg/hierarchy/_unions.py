@@ -20,12 +20,13 @@ __all__ = [
     "join_edges",
     "number_owners",
     "number_trees",
+    "root_of",
     "spanning_edges",
 ]
 
 
 @numba.njit(cache=True, nogil=True)
-def _root(parent, p):  # type: ignore[no-untyped-def]
+def root_of(parent, p):  # type: ignore[no-untyped-def]
     """Root of a tree; the path to it is halved on the way."""
     while parent[p] != p:
         parent[p] = parent[parent[p]]
@@ -36,7 +37,7 @@ def _root(parent, p):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def _unite(parent, p, q):  # type: ignore[no-untyped-def]
     """Join the trees of two members; whether they were apart."""
-    a, b = _root(parent, p), _root(parent, q)
+    a, b = root_of(parent, p), root_of(parent, q)
     if a < b:
         parent[b] = a
     elif b < a:
@@ -121,13 +122,13 @@ def grow_owners(owners, sources, targets, order):  # type: ignore[no-untyped-def
     """Hand owners on, 0 for none, over edges in the order given; never join two owned trees."""
     parent = np.arange(owners.size)
     for e in order:
-        a, b = _root(parent, sources[e]), _root(parent, targets[e])
+        a, b = root_of(parent, sources[e]), root_of(parent, targets[e])
         if a != b and (owners[a] == 0 or owners[b] == 0):
             owner = max(owners[a], owners[b])
             parent[max(a, b)] = min(a, b)
             owners[min(a, b)] = owner
     for c in range(owners.size):
-        owners[c] = owners[_root(parent, c)]
+        owners[c] = owners[root_of(parent, c)]
 
 
 @numba.njit(cache=True, nogil=True)

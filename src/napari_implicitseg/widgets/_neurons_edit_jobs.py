@@ -16,6 +16,7 @@ from napari_implicitseg.widgets._neurons_jobs import (
     PredictRequest,
     SegmentRequest,
     TrainRequest,
+    of_layer,
 )
 
 if TYPE_CHECKING:
@@ -64,10 +65,8 @@ class SeedRequest:
             Whatever `Hierarchy.cut_with_seeds` refuses, with the name of the layer.
         """
         progress(0.0, "Cutting by seeds")
-        try:
+        with of_layer(self.name):
             labels = self.hierarchy.cut_with_seeds(np.asarray(self.seeds))
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
         return Outcome(request=self, labels=labels)
 
 
@@ -101,10 +100,8 @@ class SowRequest:
         """
         progress(0.0, "Cutting by seeds")
         seeds = np.array(self.seeds)
-        try:
+        with of_layer(self.name):
             self.work.seed(seeds)
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
         number = len(np.unique(seeds[seeds > 0]))
         said = f"Seeds of {number} neurons were put into effect; undo takes them back."
         return Outcome(request=self, work=self.work, voxel=_first(np.nonzero(seeds)), said=said)
@@ -198,11 +195,9 @@ class MaskRequest:
 
         progress(0.0, self.doing)
         masks = np.array(self.masks)
-        try:
+        with of_layer(self.name):
             seeds, voxel = seeds_of_masks(self.work, self.voxel, masks, self.start, self.axis)
             self.work.seed(seeds)
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
         share = agreement(self.work, voxel, masks, self.start, self.axis)
         said = (
             f"Took the mask of '{self.name}' back: {share:.1%} of its voxels and the neuron's are "

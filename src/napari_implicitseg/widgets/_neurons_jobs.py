@@ -6,6 +6,7 @@ holds what the widget shows.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import LabelArray, Progress
@@ -31,10 +34,20 @@ __all__ = [
     "SegmentRequest",
     "TrainRequest",
     "direct_offsets",
+    "of_layer",
     "share_at",
     "threshold_at",
     "warm_up",
 ]
+
+
+@contextmanager
+def of_layer(name: str) -> Iterator[None]:
+    """Begin what is refused with the layer it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"Layer '{name}': {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +119,7 @@ class PredictRequest:
         from napari_implicitseg import api
 
         progress(0.0, "Reading the model")
-        try:
+        with of_layer(self.name):
             found = api.predict_affinities(
                 self.image,
                 self.model,
@@ -114,8 +127,6 @@ class PredictRequest:
                 channel_axis=self.channel_axis,
                 progress=progress,
             )
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
         return Outcome(request=self, affinities=found)
 
 
@@ -163,7 +174,7 @@ class SegmentRequest:
         from napari_implicitseg.hierarchy.proofreading import Proofreading
 
         progress(0.0, "Reading the affinities")
-        try:
+        with of_layer(self.name):
             hierarchy = api.build_hierarchy(
                 self._affinities(),
                 linkage=self.linkage,
@@ -172,8 +183,6 @@ class SegmentRequest:
                 progress=progress,
             )
             work = Proofreading(hierarchy, threshold_at(hierarchy, self.share), self.edits)
-        except InputError as error:
-            raise InputError(f"Layer '{self.name}': {error}") from error
         return Outcome(request=self, work=work, labels=work.labels())
 
     def _affinities(self) -> Affinities:
