@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.volumes.blocks import BlockGrid, chunks_in, relative, size_of
+from napari_implicitseg.volumes.blocks import BlockGrid, block_name, chunks_in, relative, size_of
 
 
 @st.composite
@@ -29,7 +29,7 @@ def test_every_voxel_is_in_the_core_of_one_block(grid):
     for place in grid:
         seen[grid.core(place)] += 1
     assert (seen == 1).all()
-    assert len({grid.name(p) for p in grid}) == len(grid) == len(list(grid))
+    assert len({block_name(p) for p in grid}) == len(grid) == len(list(grid))
 
 
 @given(grids())

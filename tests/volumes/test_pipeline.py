@@ -155,7 +155,7 @@ def test_predicting_in_blocks_is_predicting_the_whole(volume, tmp_path, dtype, m
 
 
 def test_before_it_is_stored_a_prediction_is_that_of_the_whole(volume, tmp_path, monkeypatch):
-    from napari_implicitseg.volumes import stages
+    from napari_implicitseg.volumes import neuron_stages as stages
 
     kept = {}
 

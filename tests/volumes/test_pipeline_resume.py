@@ -12,7 +12,7 @@ import zarr
 
 from napari_implicitseg import BatchConfig, load_model, run_batch
 from napari_implicitseg.errors import Cancelled, FileError, InputError, OutputExistsError
-from napari_implicitseg.volumes.stages import run_block
+from napari_implicitseg.volumes.jobs import run_block
 
 from .batch_cases import (
     BLOCKS,

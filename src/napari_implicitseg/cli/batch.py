@@ -179,10 +179,10 @@ def batch(
 
 def _options(recipe: Path | None, given: dict[str, Any]) -> tuple[BatchConfig, str, str]:
     """Put flags over what a file says; also source and target."""
-    from napari_implicitseg.batch_config import BatchConfig, BatchFile, read_batch_file
+    from napari_implicitseg.batch_config import BatchConfig
+    from napari_implicitseg.recipes import Recipe, read_recipe
 
-    empty = BatchFile(options={}, source=None, target=None)
-    file = empty if recipe is None else read_batch_file(recipe)
+    file = Recipe(options={}) if recipe is None else read_recipe(recipe)
     known = {field.name for field in fields(BatchConfig)}
     flags = {k: v for k, v in given.items() if k in known and v is not None and v is not False}
     source, target = given["source"] or file.source, given["target"] or file.target

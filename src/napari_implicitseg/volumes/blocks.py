@@ -12,7 +12,7 @@ from napari_implicitseg.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["BlockGrid", "Box", "chunks_in", "relative", "size_of"]
+__all__ = ["BlockGrid", "Box", "block_name", "chunks_in", "relative", "size_of"]
 
 Box: TypeAlias = tuple[slice, ...]
 """One slice per axis, with start and stop."""
@@ -74,10 +74,6 @@ class BlockGrid:
             result = result * count + i
         return result
 
-    def name(self, place: Sequence[int]) -> str:
-        """Return the name of a block, such as "0-3-12"."""
-        return "-".join(map(str, place))
-
     def core(self, place: Sequence[int]) -> Box:
         """Return the voxels that belong to a block."""
         parts = zip(place, self.block_shape, self.shape, strict=True)
@@ -112,6 +108,11 @@ class BlockGrid:
                     for p, c in zip(box, core, strict=True)
                 ),
             )
+
+
+def block_name(place: Sequence[int]) -> str:
+    """Return the name of a block, such as "0-3-12"."""
+    return "-".join(map(str, place))
 
 
 def relative(box: Box, frame: Box) -> Box:

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
+from napari_implicitseg.volumes.jobs import run_block
 from napari_implicitseg.volumes.lazy import DECODE_ERRORS
-from napari_implicitseg.volumes.stages import run_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari_implicitseg.batch_config import BatchConfig
-    from napari_implicitseg.volumes.stages import BlockJob, Place
+    from napari_implicitseg.volumes.jobs import Job, Place
 
-__all__ = ["Engine", "Outcome", "open_engine", "usual_workers"]
+__all__ = ["Engine", "Outcome", "local_cluster", "open_engine", "usual_workers", "worker_devices"]
 
 _WORKER_BYTES = 2 << 30
 _PER_THREAD = 3
 """Blocks that are handed to a worker ahead, so that it never waits for the next."""
 _PAUSE = 0.2
+_LOOK = 5.0
+"""Seconds after which workers are counted again."""
+_HERE = "127.0.0.1"
+_DEVICE = "GPU"
+"""What dask calls the device that a worker holds."""
+_ON_DEVICES = ("predict",)
+"""Stages that only workers with a device take, if others have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,7 @@ class Engine(Protocol):
     threads: int | None
     dashboard: str
 
-    def run(self, job: BlockJob, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
+    def run(self, job: Job, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
         """Yield what became of each block, as they are done."""
 
 
@@ -98,35 +106,96 @@ def open_engine(config: BatchConfig, client: Any = None) -> Iterator[Engine]:
         with found:
             yield DaskEngine(found, config.retries)
         return
-    with _cluster(config.workers or usual_workers()) as (found, threads):
-        yield DaskEngine(found, config.retries, threads)
+    devices = worker_devices(config)
+    with local_cluster(devices) as (found, threads):
+        yield DaskEngine(found, config.retries, threads, apart="" in devices)
+
+
+def worker_devices(config: BatchConfig) -> list[str | None]:
+    """Choose the processes of this machine, by what each sees of the CUDA devices.
+
+    Parameters
+    ----------
+    config : BatchConfig
+        Its `job`, `model`, `device` and `workers`.
+
+    Returns
+    -------
+    list of str or None
+        For each process the one device it sees; "" for none, so that it works on the stages that
+        need none; or None where all see the same. A job that predicts has one process per
+        device, and besides, unless it only predicts, the usual ones; or as many as are asked for,
+        which then share the devices.
+    """
+    devices = _devices(config)
+    if not devices:
+        return [None] * (config.workers or usual_workers())
+    if config.workers:
+        return [devices[i % len(devices)] for i in range(config.workers)]
+    others = 0 if config.job == "predict" else usual_workers() - len(devices)
+    return [*devices, *[""] * others]
+
+
+def _devices(config: BatchConfig) -> list[str | None]:
+    """Name the CUDA devices that a job predicts with, as the system does."""
+    if config.model is None:
+        return []
+    if config.device not in ("auto", "cuda"):
+        # One that has a number keeps it only where all are seen.
+        return [None] if config.device.startswith("cuda") else []
+    import torch
+
+    count = torch.cuda.device_count()
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",") if given else list(map(str, range(count)))
+    return [*(name.strip() for name in names[:count])]
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[tuple[Any, int]]:
-    """Start processes on this machine, each with its share of the cores."""
-    import dask
-    from dask.distributed import Client, LocalCluster
+def local_cluster(devices: Sequence[str | None]) -> Iterator[tuple[Any, int]]:
+    """Start processes on this machine, each with its share of the cores and of the memory.
 
-    threads = max(1, _cores() // workers)
+    Parameters
+    ----------
+    devices : sequence of str or None
+        One per process; see `worker_devices`.
+
+    Yields
+    ------
+    client : dask.distributed.Client
+    threads : int
+        For the computations of each process.
+    """
+    import dask
+    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+    from distributed.system import MEMORY_LIMIT
+
+    threads = max(1, _cores() // len(devices))
     # dask lets workers give back memory at once: then torch asks the system for every tensor
     # anew, which takes long.
     environment = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "MKL", "OPENBLAS")}
     # Threads that wait must not take the cores of those that work.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    share = {"host": _HERE, "nthreads": 1, "memory_limit": MEMORY_LIMIT // len(devices)}
+    workers = {
+        number: {"cls": Nanny, "options": {**share, "silence_logs": 50, **_held(device)}}
+        for number, device in enumerate(devices)
+    }
+    address = {"host": _HERE, "port": 0, "dashboard": True, "dashboard_address": f"{_HERE}:0"}
     with (
         dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-        ) as cluster,
+        SpecCluster(workers, {"cls": Scheduler, "options": address}, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client, threads
+
+
+def _held(device: str | None) -> dict[str, Any]:
+    """Return what tells a worker, before it imports torch, which device it has."""
+    if device is None:
+        return {"resources": {_DEVICE: 1}}
+    found: dict[str, Any] = {"env": {"CUDA_VISIBLE_DEVICES": device}}
+    return {**found, "resources": {_DEVICE: 1}} if device else found
 
 
 class LocalEngine:
@@ -137,23 +206,43 @@ class LocalEngine:
         self.threads: int | None = None
         self._retries = retries
 
-    def run(self, job: BlockJob, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
+    def run(self, job: Job, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
         """Yield what became of each block."""
         for place in places:
             yield _attempt(job, stage, place, self._retries)
 
 
 class DaskEngine:
-    """Hands blocks to the workers of a dask cluster, few at a time."""
+    """Hands blocks to the workers of a dask cluster, few at a time.
 
-    def __init__(self, client: Any, retries: int, threads: int | None = None) -> None:
+    Parameters
+    ----------
+    client : dask.distributed.Client
+    retries : int
+    threads : int, optional
+        Of torch, for each process.
+    apart : bool
+        Whether some workers hold a device and others do not.
+    """
+
+    def __init__(
+        self, client: Any, retries: int, threads: int | None = None, *, apart: bool = False
+    ) -> None:
         self._client, self._retries, self.threads = client, retries, threads
-        slots = client.nthreads()
-        self.workers = max(1, len(slots))
-        self._ahead = _PER_THREAD * max(1, sum(slots.values()))
+        self._apart, self._looked = apart, 0.0
+        self._count()
         self.dashboard = str(client.dashboard_link or "")
 
-    def run(self, job: BlockJob, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
+    def _count(self) -> None:
+        """Count the workers, now and then: those of a cluster come and go."""
+        if self._looked and time.monotonic() - self._looked < _LOOK:
+            return
+        slots = self._client.nthreads()
+        self.workers = max(1, len(slots))
+        self._ahead = _PER_THREAD * max(1, sum(slots.values()))
+        self._looked = time.monotonic()
+
+    def run(self, job: Job, stage: str, places: Iterable[Place]) -> Iterator[Outcome]:
         """Yield what became of each block, as they are done."""
         from dask.distributed import as_completed
 
@@ -167,25 +256,33 @@ class DaskEngine:
                 future = next(done)
                 place = running.pop(future)
                 yield self._outcome(future, place)
-                for following in _some(waiting, 1):
+                self._count()
+                for following in _some(waiting, self._ahead - len(running)):
                     self._submit(job, stage, following, running, done)
         finally:
             with contextlib.suppress(*DECODE_ERRORS):  # The scheduler may be gone.
                 self._client.cancel(list(running))
 
     def _submit(
-        self, job: BlockJob, stage: str, place: Place, running: dict[Any, Place], done: Any
+        self, job: Job, stage: str, place: Place, running: dict[Any, Place], done: Any
     ) -> None:
         """Hand over a block."""
-        future = self._client.submit(_attempt, job, stage, place, self._retries, pure=False)
+        needed = {_DEVICE: 1} if self._apart and stage in _ON_DEVICES else None
+        future = self._client.submit(
+            _attempt, job, stage, place, self._retries, pure=False, resources=needed
+        )
         running[future] = place
         done.add(future)
 
     def _outcome(self, future: Any, place: Place) -> Outcome:
         """Return what a worker said, or what became of it."""
+        from dask.distributed import KilledWorker
+
         if future.status == "finished":
-            found: Outcome = future.result()
-            return found
+            # The worker may die before it has told; then another does the block again.
+            with contextlib.suppress(KilledWorker):
+                found: Outcome = future.result()
+                return found
         if future.status in ("cancelled", "lost"):
             raise InputError(
                 "The dask scheduler is gone. Start it again, and then the same command: what is "
@@ -207,7 +304,7 @@ def _some(items: Iterator[Any], count: int) -> Iterator[Any]:
         yield item
 
 
-def _attempt(job: BlockJob, stage: str, place: Place, retries: int) -> Outcome:
+def _attempt(job: Job, stage: str, place: Place, retries: int) -> Outcome:
     """Work on a block; what may be different next time is tried again."""
     for last in [*[False] * retries, True]:
         try:

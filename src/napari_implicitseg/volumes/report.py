@@ -5,14 +5,35 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BatchReport", "BlockFailure", "StageReport", "versions"]
+__all__ = ["BatchReport", "BlockEvent", "BlockFailure", "StageReport", "versions"]
 
 _PACKAGES = ("napari-implicitseg", "dask", "distributed", "numpy", "torch", "zarr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEvent:
+    """What has become of a block, for whoever watches a job.
+
+    Attributes
+    ----------
+    stage : str
+    place : tuple of int
+        In the grid of the stage.
+    start, stop : tuple of int
+        Its voxels; of coarser levels ("coarsen:LEVEL") those of the level.
+    state : {"done before", "done", "failed"}
+    """
+
+    stage: str
+    place: tuple[int, ...]
+    start: tuple[int, ...]
+    stop: tuple[int, ...]
+    state: Literal["done before", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +102,10 @@ class BatchReport:
     stages : tuple of StageReport
     failed : tuple of BlockFailure
         Blocks that could not be done; empty if all is well.
+    warnings : tuple of str
+        What the user should know.
     facts : mapping of str to int
-        `fragments`, `edges`, `objects`.
+        Such as `fragments`, `edges`, `objects`.
     config, versions : mapping
     """
 
@@ -98,6 +121,7 @@ class BatchReport:
     seconds: float
     stages: tuple[StageReport, ...] = ()
     failed: tuple[BlockFailure, ...] = ()
+    warnings: tuple[str, ...] = ()
     facts: Mapping[str, int] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

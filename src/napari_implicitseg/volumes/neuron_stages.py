@@ -1,4 +1,4 @@
-"""What is done to one block in each stage: functions of a job and a place, for any process."""
+"""From a volume to neurons: what is done to one block in each stage, in any process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from napari_implicitseg.hierarchy.fragments import make_fragments
 from napari_implicitseg.volumes.block_arrays import (
-    chunk_files,
     load_arrays,
     open_array,
     read_block,
@@ -20,8 +19,9 @@ from napari_implicitseg.volumes.block_arrays import (
     write_block,
 )
 from napari_implicitseg.volumes.block_source import open_raw, packed
-from napari_implicitseg.volumes.blocks import relative, size_of
-from napari_implicitseg.volumes.ledger import Ledger, flush
+from napari_implicitseg.volumes.blocks import block_name, relative, size_of
+from napari_implicitseg.volumes.jobs import Job
+from napari_implicitseg.volumes.label_steps import coarsen_block, is_coarser
 from napari_implicitseg.volumes.stitch import (
     block_contacts,
     joined_pieces,
@@ -34,30 +34,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg.batch_config import BatchConfig
     from napari_implicitseg.models.normalise import Scaling
     from napari_implicitseg.volumes.block_source import AffinityStore, RawSource
-    from napari_implicitseg.volumes.blocks import BlockGrid
+    from napari_implicitseg.volumes.jobs import Needs, Place
 
-__all__ = ["STAGES", "BlockJob", "Place", "run_block"]
-
-Place = tuple[int, ...]
+__all__ = ["NeuronJob", "predicted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockJob:
-    """All that a process has to know to work on a block.
+class NeuronJob(Job):
+    """Affinities of a volume, and objects made of them.
 
     Attributes
     ----------
-    folder : Path
-        Records and intermediate results.
-    config : BatchConfig
-    grid : BlockGrid
     affinities : AffinityStore
         Where affinities are, or will be.
-    labels : Path
-        Group of the label image that is made.
     raw : RawSource, optional
         What affinities are predicted from.
     scaling : Scaling, optional
@@ -68,27 +59,27 @@ class BlockJob:
         How fragments are made.
     min_size, min_affinity
         See `make_fragments`.
-    threads : int, optional
-        Of torch, for each process.
     """
 
-    folder: Path
-    config: BatchConfig
-    grid: BlockGrid
     affinities: AffinityStore
-    labels: Path
     raw: RawSource | None = None
     scaling: Scaling | None = None
     tile: tuple[int, ...] | None = None
     method: str = ""
     min_size: int = 0
     min_affinity: float = 0.0
-    threads: int | None = None
 
-    @property
-    def ledger(self) -> Ledger:
-        """The records."""
-        return Ledger(self.folder)
+    def work(self, stage: str, place: Place) -> dict[str, Any]:
+        """Do a stage of a block."""
+        if is_coarser(stage):
+            return coarsen_block(self.labels, stage, place)
+        return _STAGES[stage](self, place)
+
+    def needs(self) -> Needs:
+        """Try a block in the middle, and say what all would need."""
+        from napari_implicitseg.volumes.neuron_needs import neuron_needs
+
+        return neuron_needs(self)
 
     @property
     def fragments(self) -> Path:
@@ -107,30 +98,14 @@ class BlockJob:
 
     def faces(self, place: Place) -> Path:
         """File of what a block has seen behind its faces."""
-        return self.folder / "faces" / f"{self.grid.name(place)}.npz"
+        return self.folder / "faces" / f"{block_name(place)}.npz"
 
     def graph(self, place: Place) -> Path:
         """File of the contacts a block has found."""
-        return self.folder / "graph" / f"{self.grid.name(place)}.npz"
+        return self.folder / "graph" / f"{block_name(place)}.npz"
 
 
-def run_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
-    """Do a stage of a block and record it, unless it is done; return the record.
-
-    The record is written here, so that what is done counts even if whoever asked has gone.
-    """
-    name, ledger = job.grid.name(place), job.ledger
-    done = ledger.get(stage, name)
-    if done is not None:
-        return done
-    start = time.perf_counter()
-    record = STAGES[stage.split(":", maxsplit=1)[0]](job, stage, place)
-    record["seconds"] = round(time.perf_counter() - start, 4)
-    ledger.record(stage, name, record)
-    return record
-
-
-def predict_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+def predict_block(job: NeuronJob, place: Place) -> dict[str, Any]:
     """Predict the affinities of a block from all that they depend on."""
     core = job.grid.core(place)
     start = time.perf_counter()
@@ -142,7 +117,7 @@ def predict_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
     return {"voxels": size_of(core), "bytes": size, "compute": round(spent, 4)}
 
 
-def predicted(job: BlockJob, place: Place) -> NDArray[np.float32]:
+def predicted(job: NeuronJob, place: Place) -> NDArray[np.float32]:
     """Return the affinities of a block: (K, *S)."""
     from napari_implicitseg.devices import find_device
     from napari_implicitseg.models.tiles import predict_tiles
@@ -182,7 +157,7 @@ def _torch_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fragment_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+def fragment_block(job: NeuronJob, place: Place) -> dict[str, Any]:
     """Cut a block into fragments, and keep what was seen behind its faces."""
     grid = job.grid
     core, outer = grid.core(place), grid.outer(place)
@@ -206,7 +181,7 @@ def fragment_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
     return {"voxels": size_of(core), "bytes": size, "fragments": len(origins) - 1}
 
 
-def contact_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+def contact_block(job: NeuronJob, place: Place) -> dict[str, Any]:
     """Collect the affinities of a block's edges, and what is one fragment across its faces."""
     grid = job.grid
     core = grid.core(place)
@@ -228,7 +203,7 @@ def contact_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
 
 
 def _across_faces(
-    job: BlockJob,
+    job: NeuronJob,
     place: Place,
     local: NDArray[np.uint32],
     frame: tuple[slice, ...],
@@ -257,7 +232,7 @@ def _across_faces(
 
 
 def _window_names(
-    job: BlockJob,
+    job: NeuronJob,
     window: tuple[slice, ...],
     local: NDArray[np.uint32],
     firsts: NDArray[np.int64],
@@ -281,7 +256,7 @@ def _window_names(
     return labels, np.concatenate(names)
 
 
-def relabel_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
+def relabel_block(job: NeuronJob, place: Place) -> dict[str, Any]:
     """Write the objects of a block."""
     core = job.grid.core(place)
     local = read_block(job.fragments, core)
@@ -295,37 +270,14 @@ def relabel_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
     return {"voxels": size_of(core), "bytes": size}
 
 
-def coarsen_block(job: BlockJob, stage: str, place: Place) -> dict[str, Any]:
-    """Write a block of a coarser level of the labels; the stage is "coarsen:LEVEL"."""
-    import zarr
-
-    from napari_implicitseg.volumes.zarr_write import Multiscale
-
-    level = int(stage.partition(":")[2])
-    group = zarr.open_group(job.labels, mode="r+")
-    arrays: list[Any] = [group[str(n)] for n in range(level + 1)]
-    made = Multiscale(group=group, arrays=tuple(arrays), method="mode")
-    parts = zip(place, made.unit(level), arrays[level].shape, strict=True)
-    block = tuple(slice(i * u, min((i + 1) * u, n)) for i, u, n in parts)
-    files = list(chunk_files(job.labels / str(level), arrays[level], block))
-    for file in files:
-        file.unlink(missing_ok=True)
-    made.write_coarser(level, block)
-    flush(files)
-    size = sum(file.stat().st_size for file in files if file.exists())
-    return {"voxels": size_of(block), "bytes": size}
-
-
 def _replaced(box: tuple[slice, ...], axis: int, part: slice) -> tuple[slice, ...]:
     """Return a box with another slice along an axis."""
     return tuple(part if a == axis else own for a, own in enumerate(box))
 
 
-STAGES: dict[str, Callable[[BlockJob, str, Place], dict[str, Any]]] = {
+_STAGES: dict[str, Callable[[NeuronJob, Place], dict[str, Any]]] = {
     "predict": predict_block,
     "fragments": fragment_block,
     "contacts": contact_block,
     "relabel": relabel_block,
-    "coarsen": coarsen_block,
 }
-"""By name; what follows a colon in the name of a stage is for the function."""
