@@ -16,13 +16,20 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.voxel_sizes import checked_spacing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["Box", "boxes", "check_volumes", "contingency_blocks", "default_block_shape"]
+__all__ = [
+    "Box",
+    "boxes",
+    "check_volumes",
+    "contingency_blocks",
+    "contingency_box",
+    "default_block_shape",
+]
 
 Box = tuple[slice, ...]
 """A part of a volume, a slice with start and stop per axis."""
@@ -77,14 +84,62 @@ def contingency_blocks(
     check_volumes(labels, truth)
     shape = tuple(truth.shape)
     step = _checked_step(block_shape, shape) or default_block_shape(labels, truth)
+    parts = list(boxes(shape, step))
+    told = _told(parts, progress)
+    return _counted(labels, truth, told, ignore=ignore, border=border, spacing=spacing)
+
+
+def contingency_box(
+    labels: Any,
+    truth: Any,
+    box: Box,
+    *,
+    ignore: int | None = 0,
+    border: float | None = None,
+    spacing: Sequence[float] | None = None,
+) -> Contingency:
+    """Count shared voxels of one part of two volumes; those of all parts `merged` are the whole's.
+
+    Parameters
+    ----------
+    labels, truth, ignore, border, spacing
+        As `contingency_blocks` takes them.
+    box : tuple of slice
+        With start and stop. Borders are looked for beyond it, too.
+
+    Raises
+    ------
+    InputError
+        As `contingency_blocks` does.
+    """
+    check_volumes(labels, truth)
+    return _counted(labels, truth, [box], ignore=ignore, border=border, spacing=spacing)
+
+
+def _told(parts: Sequence[Box], progress: Progress | None) -> Iterator[Box]:
+    """Yield blocks, and tell of each."""
+    for i, box in enumerate(parts):
+        if progress is not None:
+            progress(i / len(parts), f"Comparing block {i + 1} of {len(parts)}")
+        yield box
+
+
+def _counted(
+    labels: Any,
+    truth: Any,
+    parts: Iterable[Box],
+    *,
+    ignore: int | None,
+    border: float | None,
+    spacing: Sequence[float] | None,
+) -> Contingency:
+    """Count shared voxels of parts of two volumes."""
+    shape = tuple(truth.shape)
     size = checked_spacing(spacing, len(shape))
     zone = None if border is None else BorderZone.of(border, size, shape)
     counter = PairCounter(np.dtype(labels.dtype), np.dtype(truth.dtype), ignore)
     near = 0
-    parts = list(boxes(shape, step))
-    for i, box in enumerate(parts):
-        if progress is not None:
-            progress(i / len(parts), f"Comparing block {i + 1} of {len(parts)}")
+    for box in parts:
         if zone is None:
             counter.add(np.asarray(labels[box]), np.asarray(truth[box]))
         else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["one_line_errors", "parse_counts", "parse_ids", "parse_numbers", "progress_bar", "warn"]
+__all__ = ["one_line_errors", "parse_counts", "parse_ids", "parse_label", "parse_numbers", "progress_bar", "warn"]
 
 _PATIENCE = 0.5
 """Seconds of work before a progress bar appears."""
@@ -85,6 +85,16 @@ def parse_counts(text: str) -> tuple[int, ...]:
     if min(values) < 1:
         raise typer.BadParameter(f"{text!r}: all numbers must be positive")
     return values
+
+
+def parse_label(text: str) -> int | str:
+    """Read a label, or none."""
+    if text == "none":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a whole number nor none") from None
 
 
 def parse_ids(text: str) -> tuple[tuple[int, int], ...]:

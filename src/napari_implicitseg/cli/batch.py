@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_implicitseg.cli import _batch_options as flags  # noqa: TC001 - typer reads it
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
+from napari_implicitseg.cli._batch_options import chosen_options
+from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_implicitseg.batch_config import BatchConfig
     from napari_implicitseg.volumes.estimate import Estimate
     from napari_implicitseg.volumes.report import BatchReport
@@ -25,136 +28,47 @@ _MOST_NAMED = 10
 
 def batch(
     context: typer.Context,
-    recipe: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[CONFIG.yaml]",
-            help="Options by the names of the flags (block_shape: [64, 128, 128]); may name source "
-            "and target. Flags come first.",
-            show_default=False,
-        ),
-    ] = None,
-    job: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="segment (labels) or predict. [default: segment]"),
-    ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="Volume (OME-Zarr, zarr, TIFF, HDF5; folder or URL), or affinities that predict "
-            "wrote (.zarr).",
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET.zarr",
-            help="Affinities become its image; labels lie in labels/NAME. Records of what is done "
-            "lie there, too.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Folder that train wrote, or fibsem-isotropic or sstem-2d; needed for a volume.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the labels. [default: neurons]")
-    ] = None,
-    block_shape: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_counts,
-            metavar="Z,Y,X",
-            help="Voxels of a block, which is a file of the result. [default: 128 along each axis, "
-            "2D 1024]",
-        ),
-    ] = None,
-    halo: Annotated[
-        Any,
-        typer.Option(
-            parser=parse_counts,
-            metavar="Z,Y,X",
-            help="Voxels around a block that its fragments are made from. [default: 32 of the "
-            "finest axis]",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(help="Affinity above which regions are one object, 0 to 1. [default: 0.5]"),
-    ] = None,
-    linkage: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="mean, single or quantile. [default: mean]"),
-    ] = None,
-    quantile: Annotated[
-        float | None, typer.Option(help="Of --linkage quantile, 0 to 1. [default: 0.5]")
-    ] = None,
-    fragments: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="watershed, distance or auto. [default: auto]"),
-    ] = None,
-    min_size: Annotated[
-        int | None, typer.Option(min=0, help="Voxels that a fragment has at least.")
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Of affinities: uint8 or float16. [default: uint8]"),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Of the convolutions: float32, bfloat16 or float16. [default: float32]",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Where torch computes: auto, cpu, cuda, mps. [default: auto]")
-    ] = None,
-    level: Annotated[
-        int | None, typer.Option(min=0, help="Level of a multiscale image. [default: 0]")
-    ] = None,
-    time: Annotated[int | None, typer.Option(min=0, help="Time point to take, from 0.")] = None,
-    channel: Annotated[int | None, typer.Option(min=0, help="Channel to take, from 0.")] = None,
+    recipe: flags.Recipe = None,
+    job: flags.Job = None,
+    source: flags.Source = None,
+    target: flags.Target = None,
+    name: flags.Name = None,
+    block_shape: flags.BlockShape = None,
+    halo: flags.Halo = None,
+    level: flags.Level = None,
+    time: flags.Time = None,
+    channel: flags.Channel = None,
     spacing: options.Spacing = None,
     unit: options.Unit = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Processes; 0 works in this one. [default: one per core, as memory allows]",
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Of a dask scheduler, such as tcp://node:8786, whose workers are used.",
-        ),
-    ] = None,
-    retries: Annotated[
-        int | None,
-        typer.Option(min=0, help="How often a failed block is tried again. [default: 2]"),
-    ] = None,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart",
-            help="Begin anew; with another threshold only, from the merging of fragments on.",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Say blocks, memory, disk and time needed (one block is tried)."
-        ),
-    ] = False,
+    model: flags.Model = None,
+    dtype: flags.Dtype = None,
+    precision: flags.Precision = None,
+    threshold: flags.Threshold = None,
+    linkage: flags.Linkage = None,
+    quantile: flags.Quantile = None,
+    fragments: flags.Fragments = None,
+    min_size: flags.MinSize = None,
+    shape: flags.Shape = None,
+    ids: flags.Ids = None,
+    scribbles: flags.Scribbles = None,
+    evidence: flags.Evidence = None,
+    coupling: flags.Coupling = None,
+    per_slice: flags.PerSlice = False,
+    seed: flags.Seed = None,
+    most_voxels: flags.MostVoxels = None,
+    truth: flags.Truth = None,
+    ignore: flags.Ignore = None,
+    border: flags.Border = None,
+    background: flags.Background = None,
+    device: flags.Device = None,
+    workers: flags.Workers = None,
+    scheduler: flags.Scheduler = None,
+    retries: flags.Retries = None,
+    restart: flags.Restart = False,
+    dry_run: flags.DryRun = False,
     json_report: options.Json = False,
 ) -> None:
-    """Predict or segment a volume of any size block by block; go on where it was interrupted.
+    """Work through a volume of any size block by block; go on where it was interrupted.
 
     The same command again does what is left. Exit status 1 if blocks failed: they are named.
 
@@ -163,7 +77,11 @@ def batch(
       napari-implicitseg batch --source em.zarr --model fibsem-isotropic --target neurons.zarr
       napari-implicitseg batch --job segment --source affinities.zarr --target neurons.zarr \\
         --block-shape 48,96,96 --workers 4
-      napari-implicitseg batch recipe.yaml --scheduler tcp://node:8786
+      napari-implicitseg batch recipe.yaml --source em.zarr --scheduler tcp://node:8786
+      napari-implicitseg batch --job repair --source neurons.zarr/labels/neurons \\
+        --target repaired.zarr --shape connected
+      napari-implicitseg batch --job evaluate --source neurons.zarr/labels/neurons \\
+        --truth truth.zarr --target figures.json
     """  # noqa: D301 - \b keeps the examples' lines
     given = dict(context.params)
     with one_line_errors():
@@ -184,12 +102,16 @@ def _options(recipe: Path | None, given: dict[str, Any]) -> tuple[BatchConfig, s
 
     file = Recipe(options={}) if recipe is None else read_recipe(recipe)
     known = {field.name for field in fields(BatchConfig)}
-    flags = {k: v for k, v in given.items() if k in known and v is not None and v is not False}
+    chosen = chosen_options(given, known, file.options)
     source, target = given["source"] or file.source, given["target"] or file.target
     for value, flag in ((source, "--source"), (target, "--target")):
         if value is None:
             raise InputError(f"There is no {flag[2:]}: give {flag}, or name it in a YAML file.")
-    return BatchConfig(**{**file.options, **flags}), str(source), str(target)
+    config = file.config(**chosen)
+    for name in config.unused():
+        if name in chosen:
+            warn(f"--{name.replace('_', '-')} is of no use to the job {config.job}.")
+    return config, str(source), str(target)
 
 
 def _run(source: str, target: str, config: BatchConfig) -> BatchReport:
@@ -215,12 +137,16 @@ def _show(report: BatchReport, *, as_json: bool) -> None:
             "the cause, then the same command does the rest."
         )
         return
-    facts = ", ".join(f"{number} {name}" for name, number in report.facts.items())
+    for message in report.warnings:
+        warn(message)
+    facts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in report.facts.items())
     done = sum(stage.blocks - stage.done_before for stage in report.stages)
     print(
         f"{report.output}: {facts + ' ' if facts else ''}in {report.shape} voxels, "
         f"{report.blocks} blocks, {done} steps done in {report.seconds:.1f} s"
     )
+    for name, value in report.figures.items():
+        print(f"{name} {value:.4f}")
 
 
 def _show_estimate(source: str, target: str, config: BatchConfig, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_implicitseg.cli import _options as options
-from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
+from napari_implicitseg.cli._run import one_line_errors, parse_label, progress_bar, warn
 from napari_implicitseg.errors import FileError, InputError
 
 if TYPE_CHECKING:
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from napari_implicitseg.volumes import Volume
 
 __all__ = ["evaluate"]
-
-
-def _label(text: str) -> int | str:
-    """Read a label, or none."""
-    if text == "none":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither a whole number nor none") from None
 
 
 def evaluate(
@@ -51,7 +41,7 @@ def evaluate(
     ignore: Annotated[
         Any,
         typer.Option(
-            parser=_label,
+            parser=parse_label,
             metavar="<int|none>",
             help="Label of TRUTH whose voxels are left out; none where 0 means that there is no "
             "object, as in images of cells.",

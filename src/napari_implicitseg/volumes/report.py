@@ -106,6 +106,8 @@ class BatchReport:
         What the user should know.
     facts : mapping of str to int
         Such as `fragments`, `edges`, `objects`.
+    figures : mapping of str to float
+        Of "evaluate": see `evaluate`.
     config, versions : mapping
     """
 
@@ -123,6 +125,7 @@ class BatchReport:
     failed: tuple[BlockFailure, ...] = ()
     warnings: tuple[str, ...] = ()
     facts: Mapping[str, int] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

@@ -55,7 +55,7 @@ class Run:
     progress, watch : callable, optional
         See `run_batch`.
     resumed : bool
-    stages, failed, facts, warnings
+    stages, failed, facts, figures, warnings
         Of the report.
     shares : mapping of str to float
         How much of the time each stage takes, by a guess; set before the first one.
@@ -69,6 +69,7 @@ class Run:
     stages: list[StageReport] = field(default_factory=list)
     failed: list[BlockFailure] = field(default_factory=list)
     facts: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     shares: Mapping[str, float] = field(default_factory=dict)
     behind: float = 0.0
@@ -164,6 +165,7 @@ class Run:
             failed=tuple(self.failed),
             warnings=tuple(self.warnings),
             facts=dict(self.facts),
+            figures=dict(self.figures),
             config=asdict(job.config),
             versions=versions(),
         )
