@@ -76,10 +76,8 @@ def test_the_same_call_again_reads_what_was_counted(pair, tmp_path):
     assert (tmp_path / "f.json").read_bytes() == written
     assert again.resumed
     assert again.stages[0].done_before == first.blocks
+    other = BatchConfig(job="evaluate", truth=str(where), block_shape=16, workers=0, ignore=None)
     with pytest.raises(InputError, match=r"config.ignore was 0, now null"):
-        other = BatchConfig(
-            job="evaluate", truth=str(where), block_shape=16, workers=0, ignore=None
-        )
         run_batch(source, tmp_path / "f.json", config=other)
 
 
