@@ -269,18 +269,3 @@ def test_a_volume_without_voxels_is_refused(tmp_path):
     zarr.create_array(tmp_path / "none.zarr", shape=(0, 8, 8), chunks=(4, 4, 4), dtype="uint8")
     with pytest.raises(FileError, match="holds no image"):
         run_batch(tmp_path / "none.zarr", tmp_path / "out.zarr", config=BatchConfig(**PREDICTING))
-
-
-def test_a_full_disk_is_said_of_the_blocks_it_hit(affinities, tmp_path, monkeypatch):
-    from napari_implicitseg.volumes import block_arrays
-
-    def full(paths):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(block_arrays, "flush", full)
-    config = BatchConfig(**BLOCKS, retries=0)
-    report = run_batch(affinities[1], tmp_path / "out.zarr", config=config)
-    assert len(report.failed) == 8
-    assert "No space left on device. Free some space" in report.failed[0].error
-    monkeypatch.undo()
-    assert run_batch(affinities[1], tmp_path / "out.zarr", config=config).ok

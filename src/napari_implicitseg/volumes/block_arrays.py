@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,10 @@ def write_block(path: Path, box: Box, values: NDArray[Any], *, array: Any = None
         flush(files)
         return sum(file.stat().st_size for file in files if file.exists())
     except OSError as error:
+        # Half a file is worse than none: its space is free again, too.
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
         raise explain(error, path, "write") from error
 
 

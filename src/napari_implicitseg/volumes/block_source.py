@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - jobs are pickled
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ __all__ = [
     "RawSource",
     "affinity_store",
     "digest_of",
+    "files_of",
     "model_digest",
     "open_model",
     "open_raw",
@@ -45,6 +47,7 @@ FORMAT = "napari-implicitseg/affinities/1"
 BYTE = 255
 """Of affinities stored as uint8: what stands for 1."""
 _SAMPLE = 16
+_METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zmetadata")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,19 +297,57 @@ def model_digest(network: AffinityModel) -> str:
 
 
 def digest_of(path: str, data: Any) -> dict[str, Any]:
-    """Describe a source so that a change of it shows: shape, type and samples of its voxels."""
+    """Describe a source so that a change of it shows.
+
+    Parameters
+    ----------
+    path : str
+    data : array
+        Its voxels.
+
+    Returns
+    -------
+    dict
+        Shape, type and samples of the voxels; of files how many, their bytes, and when the last
+        of them was written.
+    """
     shape = tuple(int(n) for n in data.shape)
     samples = hashlib.sha256()
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         starts = [round(share * max(0, n - _SAMPLE)) for n in shape]
         window = tuple(slice(s, min(s + _SAMPLE, n)) for s, n in zip(starts, shape, strict=True))
         samples.update(np.ascontiguousarray(data[window]).tobytes())
-    found: dict[str, Any] = {
+    return {
         "path": os.path.realpath(path) if "://" not in path else path,
         "shape": list(shape),
         "dtype": str(np.dtype(data.dtype)),
         "samples": samples.hexdigest()[:16],
+        **files_of(path),
     }
+
+
+def files_of(path: str) -> dict[str, Any]:
+    """Return how many files a source has, their bytes, and when the last of them was written.
+
+    Of a zarr group its own arrays count, not the labels beside them, which may be painted still.
+    """
+    if "://" in path:
+        return {}
     if os.path.isfile(path):
-        found["bytes"] = os.path.getsize(path)
-    return found
+        return _summed([os.stat(path)])
+    found = []
+    for root, folders, names in os.walk(path):
+        top = root == path
+        folders[:] = [n for n in folders if not n.startswith(".") and not (top and n == "labels")]
+        found += [os.stat(os.path.join(root, n)) for n in names if not (top and n in _METADATA)]
+    return _summed(found)
+
+
+def _summed(files: list[os.stat_result]) -> dict[str, Any]:
+    """Sum up what is known of files."""
+    last = max((file.st_mtime for file in files), default=0.0)
+    return {
+        "files": len(files),
+        "bytes": sum(file.st_size for file in files),
+        "written": datetime.fromtimestamp(last, UTC).isoformat(),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.atomic import explain, replace_file
+from napari_implicitseg.errors import FileError
 from napari_implicitseg.volumes.block_arrays import chunk_files
 from napari_implicitseg.volumes.blocks import BlockGrid, chunks_in, size_of
 from napari_implicitseg.volumes.layout import Layout
@@ -139,8 +141,11 @@ def zarr_group(path: Path) -> Any:
 
 
 def write_report(job: Job, document: Mapping[str, Any]) -> None:
-    """Keep what a run says beside its records."""
-    with replace_file(job.folder / "report.json", overwrite=True) as temporary:
+    """Keep what a run says beside its records, where the disk still has room for it."""
+    with (
+        contextlib.suppress(FileError),
+        replace_file(job.folder / "report.json", overwrite=True) as temporary,
+    ):
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

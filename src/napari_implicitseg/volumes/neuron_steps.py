@@ -119,7 +119,7 @@ def choose_fragments(job: NeuronJob) -> NeuronJob:
 def prepare_fragments(job: NeuronJob) -> None:
     """Make the array of fragments."""
     import zarr
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
     if job.ledger.get(ONCE, "array") is not None:
         return
@@ -134,7 +134,10 @@ def prepare_fragments(job: NeuronJob) -> None:
         chunks=chunks_in(block),
         shards=block,
         fill_value=0,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4),
+        compressors=(
+            BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4),
+            Crc32cCodec(),
+        ),
     )
     flush_tree(job.fragments)
     job.ledger.record(ONCE, "array", {})

@@ -247,7 +247,7 @@ def image_axes(image: Mapping[str, Any], level: int, ndim: int, path: Path | str
             f"'{path}' names {len(entries)} axes but its array has {ndim}. "
             "Mend the multiscales metadata, or name the array itself."
         )
-    axes = [_axis(entry) for entry in entries]
+    axes = [_axis(entry, path) for entry in entries]
     steps = [
         *image["datasets"][level].get("coordinateTransformations", ()),
         *(image.get("coordinateTransformations") or ()),
@@ -262,12 +262,19 @@ def image_axes(image: Mapping[str, Any], level: int, ndim: int, path: Path | str
     return axes
 
 
-def _axis(entry: Any) -> Axis:
+def _axis(entry: Any, path: Path | str) -> Axis:
     """Read an axis entry: a mapping since version 0.4, a name in 0.3."""
     if not isinstance(entry, dict):
         entry = {"name": entry}
     name = str(entry.get("name") or "").lower()
-    kind = _TYPES.get(str(entry.get("type") or ""), _BY_NAME.get(name, ""))
+    told = str(entry.get("type") or "")
+    kind = _TYPES.get(told, _BY_NAME.get(name, ""))
+    if not kind and (told or name):
+        raise FileError(
+            f"'{path}' has the axis '{name}'{f' of type {told}' if told else ''}; known are "
+            "axes of space (z, y, x), c (channel) and t (time). Mend the multiscales metadata, or "
+            "name the array itself."
+        )
     return Axis(name=name, kind=kind, unit=unit_name(str(entry.get("unit") or "")))
 
 

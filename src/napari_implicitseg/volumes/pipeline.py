@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.batch_config import BatchConfig
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.volumes.block_source import files_of
 from napari_implicitseg.volumes.engine import open_engine
 from napari_implicitseg.volumes.label_steps import write_report
 from napari_implicitseg.volumes.planning import begin
@@ -33,6 +34,8 @@ _KINDS = {
 }
 """Of each job: modules ``KIND_planning`` and ``KIND_run``, with functions ``plan_KINDs`` and
 ``run_KINDs``."""
+_READ = ("source", "truth", "scribbles")
+"""What jobs read, by the names in `Plan.about`."""
 
 
 def run_batch(
@@ -96,9 +99,21 @@ def run_batch(
         if engine.dashboard:
             run.tell(f"{engine.workers} workers, dashboard {engine.dashboard}")
         output = work(run, replace(plan.job, threads=engine.threads))
+        run.warnings += _changed(plan)
         report = run.report(output)
         write_report(plan.job, report.document())
         return report
+
+
+def _changed(plan: Plan) -> list[str]:
+    """Warn of sources that were written to while the job ran."""
+    read = [plan.about[name] for name in _READ if name in plan.about]
+    return [
+        f"'{one['path']}' has changed while the job ran, so that blocks may be of before and "
+        "after. Begin anew with restart (--restart) once it is complete."
+        for one in read
+        if any(one.get(name) != value for name, value in files_of(one["path"]).items())
+    ]
 
 
 def make_plan(source: str, target: str, config: BatchConfig) -> Plan:

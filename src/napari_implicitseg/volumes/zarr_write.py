@@ -296,12 +296,12 @@ def _create_array(
             "chunk_key_encoding": {"name": "v2", "separator": "/"},
         }
     else:
-        from zarr.codecs import BloscCodec
+        from zarr.codecs import BloscCodec, Crc32cCodec
 
+        packed = BloscCodec(cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize)
         options = {
-            "compressors": BloscCodec(
-                cname="zstd", clevel=3, shuffle=shuffle, typesize=dtype.itemsize
-            ),
+            # Without a checksum a damaged chunk may be read as if it were not.
+            "compressors": (packed, Crc32cCodec()),
             "dimension_names": [axis.name for axis in axes],
             "shards": shards_of(shape, chunks, dtype.itemsize, axes, layout),
         }
