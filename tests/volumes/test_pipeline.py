@@ -70,11 +70,16 @@ def test_a_real_volume_in_blocks_has_no_seam(data_dir, tmp_path, side):
         assert abs(ours - theirs) <= max(1, 0.05 * theirs)
 
 
-def ends_at_faces(labels: np.ndarray, axis: int, side: int) -> int:
-    """Count the objects that end exactly at a face of blocks."""
+def ends_along(labels: np.ndarray, axis: int) -> list[int]:
+    """Where objects begin and end along an axis, but for the ends of the volume."""
     boxes = ndimage.find_objects(labels)
     ends = [end for box in boxes if box for end in (box[axis].start, box[axis].stop)]
-    return sum(end % side == 0 for end in ends if 0 < end < labels.shape[axis])
+    return [end for end in ends if 0 < end < labels.shape[axis]]
+
+
+def ends_at_faces(labels: np.ndarray, axis: int, side: int) -> int:
+    """Count the objects that end exactly at a face of blocks."""
+    return sum(end % side == 0 for end in ends_along(labels, axis))
 
 
 def test_without_a_halo_a_face_is_a_seam(affinities, tmp_path):
@@ -86,6 +91,25 @@ def test_without_a_halo_a_face_is_a_seam(affinities, tmp_path):
         run_batch(affinities[1], tmp_path / f"{name}.zarr", config=config)
     none, some = (labels_of(tmp_path / f"{n}.zarr") for n in ("none", "some"))
     assert difference(some, whole) < 0.05 < difference(none, whole)
+
+
+def test_no_more_objects_end_at_faces_than_at_other_planes(tmp_path):
+    shape, side = (96, 96, 96), 24
+    source = affinity_file(tmp_path, noisy(cells(shape, 3000)))
+    shares = {}
+    for halo in (0, 12):
+        target = tmp_path / f"{halo}.zarr"
+        config = BatchConfig(block_shape=(side,), halo=(halo,), workers=0)
+        run_batch(source, target, config=config)
+        found = labels_of(target)
+        # Away from the border of the volume, where objects end for another reason.
+        ends = [np.bincount(ends_along(found, axis), minlength=96)[8:-8] for axis in range(3)]
+        faces = [counts[side - 8 :: side] for counts in ends]
+        elsewhere = np.sum(ends) - np.sum(faces)
+        planes = np.size(ends) - np.size(faces)
+        shares[halo] = np.mean(faces) / (elsewhere / planes)
+    assert 0.95 < shares[12] < 1.05
+    assert shares[0] > 1.2
 
 
 def test_edges_of_long_range_count_across_faces(truth, tmp_path):
