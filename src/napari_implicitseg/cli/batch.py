@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +118,18 @@ def _options(recipe: Path | None, given: dict[str, Any]) -> tuple[BatchConfig, s
 def _run(source: str, target: str, config: BatchConfig) -> BatchReport:
     """Run the job with a bar."""
     from napari_implicitseg.api import run_batch
+    from napari_implicitseg.volumes.pipeline import DASHBOARD
 
     with progress_bar("batch") as progress:
-        return run_batch(source, target, config=config, progress=progress)
+
+        def tell(fraction: float, message: str, /) -> None:
+            if DASHBOARD in message:
+                # To stay where it is: a bar would take it away.
+                print(message, file=sys.stderr, flush=True)
+            elif progress is not None:
+                progress(fraction, message)
+
+        return run_batch(source, target, config=config, progress=tell)
 
 
 def _show(report: BatchReport, *, as_json: bool) -> None:
@@ -140,10 +150,10 @@ def _show(report: BatchReport, *, as_json: bool) -> None:
     for message in report.warnings:
         warn(message)
     facts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in report.facts.items())
-    done = sum(stage.blocks - stage.done_before for stage in report.stages)
+    resumed = ", resumed" if report.resumed else ""
     print(
         f"{report.output}: {facts + ' ' if facts else ''}in {report.shape} voxels, "
-        f"{report.blocks} blocks, {done} steps done in {report.seconds:.1f} s"
+        f"{report.blocks} blocks, {report.seconds:.1f} s{resumed}"
     )
     for name, value in report.figures.items():
         print(f"{name} {value:.4f}")

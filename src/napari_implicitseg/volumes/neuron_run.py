@@ -40,18 +40,18 @@ def _segment(run: Run, job: NeuronJob) -> None:
     """From affinities to labels."""
     job = steps.choose_fragments(job)
     steps.prepare_fragments(job)
-    records = run.blocks(job, "fragments", said="Cutting into fragments")
+    records = run.blocks(job, "fragments", said="Fragments")
     if run.failed:
         return
     counts = [records[block_name(place)]["fragments"] for place in job.grid]
     run.facts["fragments"] = sum(counts)
     steps.number_fragments(job, counts)
-    records = run.blocks(job, "contacts", said="Contacts of fragments")
+    records = run.blocks(job, "contacts", said="Contacts")
     if run.failed:
         return
     run.facts["edges"] = sum(record["edges"] for record in records.values())
     with run.once("merge", "Merging all blocks"):
         run.facts["objects"] = steps.merge_blocks(job)
     made = prepare_labels(job, run.plan.voxels, writers="relabel", inside=job.raw is not None)
-    run.blocks(job, "relabel", said="Writing objects")
+    run.blocks(job, "relabel", said="Objects")
     run.coarser(job, made)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.volumes.planning import Plan
     from napari_implicitseg.volumes.report import BatchReport, BlockEvent
 
-__all__ = ["make_plan", "run_batch"]
+__all__ = ["DASHBOARD", "make_plan", "run_batch"]
 
+DASHBOARD = "dashboard "
+"""In the message of progress that ends with the address of dask's dashboard."""
 _KINDS = {
     "predict": "neuron",
     "segment": "neuron",
@@ -97,7 +99,7 @@ def run_batch(
     with open_engine(config, client) as engine:
         run = Run(plan, engine, progress, watch, resumed=resumed)
         if engine.dashboard:
-            run.tell(f"{engine.workers} workers, dashboard {engine.dashboard}")
+            run.tell(f"{engine.workers} workers, {DASHBOARD}{engine.dashboard}")
         output = work(run, replace(plan.job, threads=engine.threads))
         run.warnings += _changed(plan)
         report = run.report(output)

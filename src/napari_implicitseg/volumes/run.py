@@ -106,7 +106,7 @@ class Run:
             self.behind = begun + share * number / count
             rate = voxels / max(1e-9, time.perf_counter() - start) / 1e6
             self.tell(
-                f"{said}: block {number} of {len(places)}, {rate:.2g} million voxels/s",
+                f"{said}: block {number} of {len(places)}, {rate:.2g} Mvoxel/s",
             )
         self.behind = begun + share
         self.stages.append(
