@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import zarr
 
-from napari_implicitseg import convert
+from napari_implicitseg import BatchConfig, convert, run_batch
 from napari_implicitseg.errors import FileError, OutputExistsError
 from napari_implicitseg.volumes import Layout, read_image, read_labels, write_labels
 from napari_implicitseg.volumes.stores import is_url, url_store
@@ -224,3 +224,32 @@ def test_missing_s3fs_is_told(monkeypatch) -> None:
     monkeypatch.delitem(known, "s3", raising=False)
     with pytest.raises(FileError, match=r"pip install s3fs, or napari-implicitseg\[s3\]"):
         read_image("s3://bucket/x.zarr")
+
+
+def predicted_in_blocks(source: object, target: Path) -> np.ndarray:
+    config = BatchConfig(job="predict", model="sstem-2d", block_shape=(3, 64, 64), workers=0)
+    assert run_batch(source, target, config=config).ok
+    return np.asarray(zarr.open_array(target / "0", mode="r"))
+
+
+def test_a_job_over_blocks_reads_from_a_web_server_and_from_s3(tmp_path, server, s3, monkeypatch):
+    zarr.create_array(tmp_path / "em", data=EM[:, :96, :96])
+    convert(tmp_path / "em", tmp_path / "em.zarr", spacing=(50, 4, 4))
+    expected = predicted_in_blocks(tmp_path / "em.zarr", tmp_path / "local.zarr")
+    found = predicted_in_blocks(f"{server}/em.zarr", tmp_path / "web.zarr")
+    np.testing.assert_array_equal(found, expected)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", str(s3["endpoint_url"]))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    # One without credentials may be kept from before.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    fsspec.filesystem("s3", **s3).put(str(tmp_path / "em.zarr"), "bucket/em.zarr", recursive=True)
+    found = predicted_in_blocks("s3://bucket/em.zarr", tmp_path / "s3.zarr")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_job_over_blocks_does_not_write_to_an_address(tmp_path, memory):
+    zarr.create_array(tmp_path / "em", data=EM[:, :96, :96])
+    config = BatchConfig(job="predict", model="sstem-2d", workers=0)
+    with pytest.raises(FileError, match="is a URL; blocks are written to a folder"):
+        run_batch(tmp_path / "em", f"{memory}/out.zarr", config=config)
