@@ -19,6 +19,7 @@ from napari_implicitseg.errors import FileError, OutputExistsError
 from napari_implicitseg.volumes import Layout, read_image, read_labels, write_labels
 from napari_implicitseg.volumes.stores import is_url, url_store
 
+from ..command_line import shell
 from .test_ome_zarr import GRID, LABELS, make_image
 
 if TYPE_CHECKING:
@@ -241,10 +242,13 @@ def test_a_job_over_blocks_reads_from_a_web_server_and_from_s3(tmp_path, server,
     monkeypatch.setenv("AWS_ENDPOINT_URL", str(s3["endpoint_url"]))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-    # One without credentials may be kept from before.
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
     fsspec.filesystem("s3", **s3).put(str(tmp_path / "em.zarr"), "bucket/em.zarr", recursive=True)
-    found = predicted_in_blocks("s3://bucket/em.zarr", tmp_path / "s3.zarr")
+    # In a process of its own, as this one may keep a connection without credentials.
+    words = ("--source", "s3://bucket/em.zarr", "--target", tmp_path / "s3.zarr", "--workers", 0)
+    options = ("--job", "predict", "--model", "sstem-2d", "--block-shape", "3,64,64")
+    done = shell("batch", *words, *options)
+    assert done.returncode == 0, done.stderr
+    found = np.asarray(zarr.open_array(tmp_path / "s3.zarr" / "0", mode="r"))
     np.testing.assert_array_equal(found, expected)
 
 
