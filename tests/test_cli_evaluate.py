@@ -10,7 +10,10 @@ import pytest
 import tifffile
 import zarr
 
+from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.evaluation import METRICS, evaluate
+from napari_implicitseg.volumes import Grid, write_labels
+from napari_implicitseg.volumes.affinity_files import write_affinities
 
 from .command_line import run, shell
 
@@ -195,3 +198,22 @@ def test_the_shell_prints_the_same(files):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["figures"] == told(files, "--metrics", "voi")["figures"]
+
+
+def test_a_border_without_a_voxel_size_is_said_to_be_in_voxels(files):
+    words = ("evaluate", files / "labels.tif", files / "truth.tif", "--border", "1")
+    assert "The border of 1 is in voxels" in run(*words).stderr
+    assert run(*words, "--spacing", "4", "--unit", "nm").stderr == ""
+
+
+def test_affinities_and_images_are_no_labels(files, tmp_path):
+    data = np.zeros((2, 8, 8), np.float32)
+    made = Affinities(data=data, offsets=((-1, 0), (0, -1)), spacing=(1, 1))
+    write_affinities(tmp_path / "a.zarr", made, Grid.plain(2))
+    done = run("evaluate", tmp_path / "a.zarr", tmp_path / "a.zarr")
+    assert done.returncode == 1
+    assert "are affinities, not one number per voxel. Segment them first" in done.stderr
+    write_labels(tmp_path / "a.zarr" / "labels" / "cells", np.ones((8, 8), np.uint8), Grid.plain(2))
+    done = run("evaluate", tmp_path / "a.zarr", tmp_path / "a.zarr")
+    assert "Name the labels in it, such as" in done.stderr
+    assert "labels/cells" in done.stderr

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 
 from napari_implicitseg import evaluate, labels_to_affinities
+from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.volumes import Grid, read_labels
 from napari_implicitseg.volumes.affinity_files import write_affinities
 
@@ -156,3 +157,28 @@ def test_what_cannot_be_segmented_is_told_in_one_line(files, arguments, message)
     assert len(done.stderr.splitlines()) == 1
     assert message in done.stderr
     assert not (files / "x.tif").exists()
+
+
+def test_with_seeds_a_threshold_leaves_what_no_seed_reaches_apart(files, tmp_path):
+    words = ("segment", files / "a.h5", "--seeds", files / "seeds.tif")
+    everything, some = tmp_path / "all.tif", tmp_path / "some.tif"
+    assert run(*words, "-o", everything).returncode == 0
+    done = run(*words, "-o", some, "--threshold", "0.5")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(np.unique(tifffile.imread(everything))) == 2
+    found = tifffile.imread(some)
+    assert len(np.unique(found)) == 8
+    assert {7, 300} < set(np.unique(found).tolist())
+
+
+def test_specks_are_advised_against(tmp_path):
+    rng = np.random.default_rng(0)
+    data = rng.random((3, 12, 40, 40)).astype(np.float32)
+    made = Affinities(data=data, offsets=OFFSETS, spacing=(1, 1, 1))
+    write_affinities(tmp_path / "a.h5", made, GRID)
+    words = ("segment", tmp_path / "a.h5", "--linkage", "single", "--threshold", "0.9")
+    done = run(*words, "-o", tmp_path / "one.tif")
+    assert "fewer than 25 voxels: give --min-size 25" in done.stderr
+    done = run(*words, "-o", tmp_path / "two.tif", "--min-size", "25")
+    assert done.stderr == ""

@@ -352,9 +352,14 @@ def unused(context: typer.Context, names: Sequence[str], used: bool, needed: str
     """Say which options were given but have no effect."""
     if used:
         return []
-    sources = {name: context.get_parameter_source(name) for name in names}
     return [
         f"--{name.replace('_', '-')} does nothing here: it is for {needed}."
-        for name, source in sources.items()
-        if source is not None and source.name == "COMMANDLINE"
+        for name in names
+        if is_given(context, name)
     ]
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands in the command, and is not as by default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from napari_implicitseg._types import Progress
 
-__all__ = ["one_line_errors", "parse_counts", "parse_ids", "parse_label", "parse_numbers", "progress_bar", "warn"]
+__all__ = [
+    "one_line_errors",
+    "parse_counts",
+    "parse_ids",
+    "parse_label",
+    "parse_numbers",
+    "progress_bar",
+    "warn",
+]
 
 _PATIENCE = 0.5
 """Seconds of work before a progress bar appears."""

@@ -117,6 +117,11 @@ def evaluate(
             places = _places(segments, objects, mistakes, progress)
         notes = (note.replace("ignore=None", "--ignore none") for note in found.notes)
         warnings = [*unused, *notes]
+        if border is not None and spacing is None and unit is None and not objects.grid().unit:
+            warnings.append(
+                f"The border of {border:g} is in voxels: '{truth}' does not say how large one is. "
+                "Give --spacing and --unit for a distance."
+            )
         from napari_implicitseg.evaluation_report import figure_rows, report_of, write
 
         report = report_of(

@@ -13,12 +13,16 @@ from napari_implicitseg.cli._run import one_line_errors, progress_bar, warn
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_implicitseg._types import Progress
     from napari_implicitseg.affinities.ops import Affinities
     from napari_implicitseg.volumes import Grid, Volume
 
 __all__ = ["segment"]
 
+_MANY, _SPECK = 1000, 25
+"""Objects from which on those of fewer voxels are advised against, if they are most."""
 _LINKAGES = (
     "mean, single (thresholding), quantile, ward, area, dynamics or volume; or mutex, the mutex "
     "watershed, which takes long-range edges and no threshold"
@@ -121,7 +125,7 @@ def segment(
       napari-implicitseg segment affinities.h5 --seeds scribbles.tif --output neurons.tif
     """  # noqa: D301 - \b keeps the examples' lines
     unused = [
-        *options.unused(context, ("threshold",), seeds is None and objects is None, "a cut by it"),
+        *options.unused(context, ("threshold",), objects is None, "a cut by it"),
         *options.unused(context, ("quantile",), linkage == "quantile", "--linkage quantile"),
         *options.unused(context, ("channel", "device"), model is not None, "--model"),
     ]
@@ -156,6 +160,7 @@ def segment(
                 threshold=threshold,
                 objects=objects,
                 seeds=None if seeds is None else _seeds(seeds, affinities.shape),
+                seed_threshold=threshold if options.is_given(context, "threshold") else None,
                 cut="optimal" if optimal else "level",
                 fragments=fragments,
                 min_size=min_size,
@@ -168,13 +173,28 @@ def segment(
         largest, count = int(labels.max()), int(np.count_nonzero(np.unique(labels)))
         check_output(output, overwrite=overwrite, ndim=grid.ndim, largest=largest)
         write_labels(output, labels, grid, overwrite=overwrite, version=ome_zarr_version.value)
-        for text in unused:
+        for text in [*unused, *_advice(labels, count, min_size)]:
             warn(text)
         if json_report:
             shape = list(labels.shape)
             print(json.dumps({"output": str(output), "objects": count, "shape": shape}))
             return
         print(f"{output}: {count} objects in {labels.shape} voxels")
+
+
+def _advice(labels: NDArray[Any], count: int, min_size: int | None) -> list[str]:
+    """Say so where most objects are specks, which nobody wants."""
+    import numpy as np
+
+    if min_size is not None or count < _MANY:
+        return []
+    sizes = np.bincount(labels.reshape(-1))[1:]
+    specks = int(np.count_nonzero((sizes > 0) & (sizes < _SPECK)))
+    if 2 * specks < count:
+        return []
+    return [
+        f"{specks} of {count} objects have fewer than {_SPECK} voxels: give --min-size {_SPECK}."
+    ]
 
 
 def _read(

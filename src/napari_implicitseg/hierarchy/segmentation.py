@@ -33,6 +33,7 @@ def segment_affinities(
     threshold: float = 0.5,
     objects: int | None = None,
     seeds: ArrayLike | None = None,
+    seed_threshold: float | None = None,
     cut: Cut = "level",
     fragments: FragmentChoice | ArrayLike = "auto",
     min_size: int | None = None,
@@ -63,6 +64,9 @@ def segment_affinities(
     seeds : array_like of int, shape S, optional
         Scribbles: objects have their ids, and no object has two. Everything that contacts lead to
         goes to a seed.
+    seed_threshold : float, optional
+        0 to 1: with seeds, regions whose affinity is not above it are not merged, and objects
+        without seeds get new ids; see `Hierarchy.cut_with_seeds`.
     cut : {"level", "optimal"}
         At the threshold; or where each part of the tree costs least by it (`optimal_labels`).
     fragments, min_size, quantile, per_section, image, offsets
@@ -146,7 +150,7 @@ def segment_affinities(
     )
     if seeds is not None:
         hierarchy.level_of(threshold)  # A wrong one is refused though it cuts nothing.
-        return hierarchy.cut_with_seeds(seeds)
+        return hierarchy.cut_with_seeds(seeds, seed_threshold)
     if objects is not None:
         return hierarchy.cut_into(objects)
     if cut == "optimal":

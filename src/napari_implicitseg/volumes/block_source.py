@@ -33,6 +33,7 @@ __all__ = [
     "affinity_store",
     "digest_of",
     "files_of",
+    "is_affinities",
     "model_digest",
     "open_model",
     "open_raw",
@@ -132,18 +133,26 @@ def packed(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     return values.astype(dtype)
 
 
-def affinity_store(path: Path) -> AffinityStore | None:
-    """Return the affinities at a path, or None if there are none."""
+def is_affinities(path: Path) -> bool:
+    """Whether a folder holds affinities as they are written here."""
     from napari_implicitseg.volumes.ome_zarr import is_zarr, open_node
 
     if not is_zarr(path):
-        return None
+        return False
     node: Any = open_node(path)
     about = node.attrs.asdict().get(ABOUT)
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
+    return isinstance(about, dict) and about.get("format") == FORMAT
+
+
+def affinity_store(path: Path) -> AffinityStore | None:
+    """Return the affinities at a path, or None if there are none."""
+    if not is_affinities(path):
         return None
     from napari_implicitseg.volumes.affinity_files import read_grid
+    from napari_implicitseg.volumes.ome_zarr import open_node
 
+    node: Any = open_node(path)
+    about = node.attrs.asdict()[ABOUT]
     try:
         offsets = tuple(tuple(int(v) for v in offset) for offset in about["offsets"])
         shape = tuple(int(n) for n in node["0"].shape[1:])

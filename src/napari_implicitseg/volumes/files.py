@@ -297,8 +297,29 @@ def _check_input(path: Path, name: str) -> None:
         raise FileError(f"The {name} '{path}' is empty (0 bytes). Save or copy it again.")
 
 
+def _check_labels_inside(volume: Volume, name: str) -> None:
+    """Refuse an image, or affinities, that the labels wanted lie beside."""
+    from napari_implicitseg.volumes.block_source import is_affinities
+
+    path = volume.path
+    if not isinstance(path, Path) or not path.is_dir():
+        return
+    folder = path / "labels"
+    inside = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if not inside and not is_affinities(path):
+        return
+    what = "affinities" if is_affinities(path) else "an image"
+    mend = (
+        f"Name the labels in it, such as '{folder / inside[0]}'."
+        if inside
+        else "Segment them first (napari-implicitseg segment)."
+    )
+    raise FileError(f"The {name} '{path}' are {what}, not one number per voxel. {mend}")
+
+
 def _one_channel(volume: Volume, axis: int, name: str) -> Volume:
     """Reduce equal channels, as of grey saved as colours, to one."""
+    _check_labels_inside(volume, name)
     data = np.moveaxis(np.asarray(volume.data), axis, 0)
     if not all(np.array_equal(data[0], other) for other in data[1:]):
         raise FileError(
