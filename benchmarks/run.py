@@ -34,6 +34,7 @@ HEADINGS = {
     "neurons": "From affinities to neurons",
     "stalls": "Stalls of napari",
     "evaluation": "Evaluation",
+    "batch": "Block by block",
 }
 # Speed first: in a process that has freed much memory, allocating is cheaper than in a fresh
 # one, and the graph cut takes little more than half its time.
@@ -49,6 +50,7 @@ _ORDER = (
     "neurons",
     "stalls",
     "evaluation",
+    "batch",
 )
 PACKAGES = (
     "napari-implicitseg",
@@ -176,6 +178,10 @@ def _measure(part: str, args: argparse.Namespace) -> list[str]:
         import evaluation
 
         return evaluation.report(evaluation.Plan(side=128, rounds=3) if args.quick else None)
+    if part == "batch":
+        import batch
+
+        return batch.report(batch.QUICK if args.quick else batch.Plan())
     import repair
 
     return repair.report(
