@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.hierarchy.building import build_hierarchy
 from napari_implicitseg.hierarchy.region_graph import region_graph
+from napari_implicitseg.volumes.merging import merge_all
 from napari_implicitseg.volumes.stitch import (
     Contacts,
     block_contacts,
     chosen_leanings,
     joined_pieces,
     leaning_pieces,
-    merge_all,
     split_pieces,
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_implicitseg.volumes.engine import usual_workers
+from napari_implicitseg.volumes.engine import worker_devices
 from napari_implicitseg.volumes.pipeline import make_plan
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def estimate(source: str, target: str, config: BatchConfig) -> Estimate:
     """
     job = make_plan(source, target, config).job
     needs = job.needs()
-    workers = usual_workers() if config.workers is None else max(1, config.workers)
+    workers = 1 if config.workers == 0 else len(worker_devices(config))
     return Estimate(
         shape=job.grid.shape,
         block_shape=job.grid.block_shape,

@@ -26,7 +26,7 @@ _FRAGMENT_BYTES = 60
 """Per voxel of a block and its halo, beside the affinities, as measured on fib25."""
 _REST = 1.7
 """All stages after the affinities, over making fragments alone."""
-_EDGES, _EDGE_BYTES = 6, 300
+_EDGES, _EDGE_BYTES = 6, 350
 """Of a fragment, and what an edge takes while all are merged."""
 _LABEL_BYTES = 0.6
 """Per voxel on the disk, of labels with their pyramid and of fragments, compressed."""

@@ -15,8 +15,9 @@ from napari_implicitseg.volumes.blocks import chunks_in
 from napari_implicitseg.volumes.label_steps import ONCE, forget, publish, remove
 from napari_implicitseg.volumes.layout import Layout
 from napari_implicitseg.volumes.ledger import flush_tree
+from napari_implicitseg.volumes.merging import merge_all
 from napari_implicitseg.volumes.pyramid import Level
-from napari_implicitseg.volumes.stitch import Contacts, chosen_leanings, merge_all
+from napari_implicitseg.volumes.stitch import Contacts, chosen_leanings
 from napari_implicitseg.volumes.volume import Axis
 from napari_implicitseg.volumes.zarr_write import Multiscale, axes_of, create_image
 

@@ -18,7 +18,7 @@ from napari_implicitseg.volumes.report import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from napari_implicitseg._types import Progress
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from napari_implicitseg.volumes.zarr_write import Multiscale
 
 __all__ = ["Places", "Run"]
+
+_SUMMED = ("voxels", "seconds", "compute", "bytes")
+"""Of the records of blocks."""
 
 
 class Places(Protocol):
@@ -78,7 +81,7 @@ class Run:
     def blocks(
         self, job: Job, stage: str, places: Places | None = None, *, said: str
     ) -> dict[str, dict[str, Any]]:
-        """Do a stage of all blocks, and return their records by name.
+        """Do a stage of all blocks, and return what their records say of the stage, by name.
 
         Blocks that fail are noted in `failed`; then their records are missing.
 
@@ -94,32 +97,25 @@ class Run:
         places = job.grid if places is None else places
         start, share, count = time.perf_counter(), self._share(stage), max(1, len(places))
         records = job.ledger.all(stage, map(block_name, places))
-        before = len(records)
+        totals = _Totals(blocks=len(places), done_before=len(records))
+        for record in records.values():
+            totals.add(record)
         if self.watch is not None:
             for place in (p for p in places if block_name(p) in records):
                 self._show(stage, places, place, "done before")
         begun, voxels = self.behind, 0
         todo = (p for p in places if block_name(p) not in records)
-        for number, outcome in enumerate(self.engine.run(job, stage, todo), before + 1):
-            self._note(stage, places, outcome, records)
+        for number, outcome in enumerate(self.engine.run(job, stage, todo), len(records) + 1):
+            self._note(stage, places, outcome)
+            if outcome.record is not None:
+                totals.add(outcome.record)
+                records[block_name(outcome.place)] = outcome.record
             voxels += size_of(places.core(outcome.place))
             self.behind = begun + share * number / count
             rate = voxels / max(1e-9, time.perf_counter() - start) / 1e6
-            self.tell(
-                f"{said}: block {number} of {len(places)}, {rate:.2g} Mvoxel/s",
-            )
+            self.tell(f"{said}: block {number} of {len(places)}, {rate:.2g} Mvoxel/s")
         self.behind = begun + share
-        self.stages.append(
-            StageReport(
-                name=stage,
-                blocks=len(places),
-                done_before=before,
-                seconds=round(time.perf_counter() - start, 3),
-                block_seconds=round(_sum(records.values(), "seconds"), 3),
-                compute_seconds=round(_sum(records.values(), "compute"), 3),
-                bytes=int(_sum(records.values(), "bytes")),
-            )
-        )
+        self.stages.append(totals.report(stage, time.perf_counter() - start))
         return records
 
     def coarser(self, job: Job, made: Multiscale) -> None:
@@ -176,19 +172,15 @@ class Run:
         share = self.shares.get(name, 0.0)
         return share * 0.5 ** int(number) if name == COARSEN else share
 
-    def _note(
-        self, stage: str, places: Places, outcome: Outcome, records: dict[str, dict[str, Any]]
-    ) -> None:
+    def _note(self, stage: str, places: Places, outcome: Outcome) -> None:
         """Take down what became of a block."""
-        name = block_name(outcome.place)
-        if outcome.record is not None:
-            records[name] = outcome.record
-            self._show(stage, places, outcome.place, "done")
+        done = outcome.record is not None
+        self._show(stage, places, outcome.place, "done" if done else "failed")
+        if done:
             return
-        core = places.core(outcome.place)
+        core, name = places.core(outcome.place), block_name(outcome.place)
         where = {"start": [p.start for p in core], "stop": [p.stop for p in core]}
         self.failed.append(BlockFailure(stage=stage, block=name, error=outcome.error, **where))
-        self._show(stage, places, outcome.place, "failed")
 
     def _show(self, stage: str, places: Places, place: Place, state: Any) -> None:
         """Tell whoever watches of a block."""
@@ -198,6 +190,27 @@ class Run:
             self.watch(BlockEvent(stage=stage, place=place, start=start, stop=stop, state=state))
 
 
-def _sum(records: Iterable[dict[str, Any]], name: str) -> float:
-    """Sum of a figure over records that have it."""
-    return float(sum(record.get(name, 0) for record in records))
+@dataclass(slots=True)
+class _Totals:
+    """What the blocks of a stage sum up to."""
+
+    blocks: int
+    done_before: int
+    sums: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_SUMMED, 0.0))
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add what a block says, and take it out of its record: a million of them are much."""
+        for name in _SUMMED:
+            self.sums[name] += record.pop(name, 0)
+
+    def report(self, stage: str, seconds: float) -> StageReport:
+        """Return it, with the time the stage took."""
+        return StageReport(
+            name=stage,
+            blocks=self.blocks,
+            done_before=self.done_before,
+            seconds=round(seconds, 3),
+            block_seconds=round(self.sums["seconds"], 3),
+            compute_seconds=round(self.sums["compute"], 3),
+            bytes=int(self.sums["bytes"]),
+        )

@@ -1,4 +1,4 @@
-"""From fragments of blocks to objects of a volume: ids, contacts across faces, one hierarchy.
+"""Fragments of blocks: what is one across faces, and the contacts of all.
 
 Blocks are cut into fragments with a margin around them. What two neighbours take for the same
 fragment, on the voxels that both have seen, is one: so a block's faces leave no seam.
@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.affinities.ops import edge_slices
-from napari_implicitseg.hierarchy._lookups import number_roots, roots_up_to
-from napari_implicitseg.hierarchy.linkages import BINS, agglomerate
-from napari_implicitseg.hierarchy.region_graph import RegionGraph, region_graph
-from napari_implicitseg.hierarchy.tree import checked_affinity
+from napari_implicitseg.hierarchy.linkages import BINS
+from napari_implicitseg.hierarchy.region_graph import region_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,17 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg.affinities.ops import Affinities
-    from napari_implicitseg.hierarchy.tree import Linkage
     from napari_implicitseg.volumes.blocks import Box
 
 __all__ = [
     "Contacts",
-    "Merged",
     "block_contacts",
     "chosen_leanings",
     "joined_pieces",
     "leaning_pieces",
-    "merge_all",
     "split_pieces",
 ]
 
@@ -292,97 +287,3 @@ def _far_contacts(
             far_sums=np.bincount(places, values, minlength=count).astype(np.float64, copy=False),
             histograms=np.zeros((count, bins), np.uint32),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Merged:
-    """One hierarchy over the fragments of all blocks.
-
-    Attributes
-    ----------
-    nodes : ndarray of int64, shape (N + 1,)
-        Node of the tree for each fragment id; -1 for id 0.
-    parents, altitudes : ndarray
-        See `agglomerate`.
-    """
-
-    nodes: NDArray[np.int64]
-    parents: NDArray[np.int64]
-    altitudes: NDArray[np.float64]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    def lookup(self, threshold: float) -> NDArray[np.uint32]:
-        """Return the object of each fragment at a threshold, from 1; that of 0 is 0."""
-        level = 1 - checked_affinity(threshold)
-        roots = np.empty(len(self.altitudes), np.int64)
-        roots_up_to(self.parents, self.altitudes, level, False, roots)
-        labels = np.zeros((len(self.altitudes) + 1) // 2 + 1, np.uint32)
-        if len(labels) > 1:
-            number_roots(roots, labels)
-        return labels[self.nodes + 1]
-
-
-def merge_all(
-    contacts: Contacts,
-    joins: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    *,
-    linkage: Linkage,
-    quantile: float,
-) -> Merged:
-    """Merge the fragments of a volume by all their contacts.
-
-    Parameters
-    ----------
-    contacts : Contacts
-        Of all blocks.
-    joins : ndarray of int64, shape (J, 2)
-        Ids that are one fragment.
-    sizes : ndarray of int64, shape (N,)
-        Voxels of each id from 1.
-    linkage, quantile
-        See `agglomerate`.
-
-    Returns
-    -------
-    Merged
-    """
-    nodes = _contracted(joins, len(sizes))
-    count = int(nodes.max(initial=-1)) + 1
-    ends = nodes[contacts.pairs] + 1
-    apart = ends[:, 0] != ends[:, 1]
-    moved = {name: values[apart] for name, values in contacts.arrays().items()}
-    moved["pairs"] = np.sort(ends[apart], axis=1)
-    whole = Contacts.added([Contacts(**moved)])
-    touch = whole.counts > 0
-    graph = RegionGraph(
-        sizes=np.bincount(nodes[1:], sizes, minlength=count).astype(np.int64),
-        edges=(whole.pairs[touch] - 1).astype(np.int32),
-        counts=whole.counts[touch],
-        sums=whole.sums[touch],
-        maxima=whole.maxima[touch],
-        places=np.zeros(int(touch.sum()), np.int64),
-        histograms=whole.histograms[touch] if whole.histograms.shape[1] else None,
-        far_counts=whole.far_counts[touch],
-        far_sums=whole.far_sums[touch],
-    )
-    parents, altitudes = agglomerate(graph, linkage, quantile=quantile)
-    return Merged(nodes=nodes, parents=parents, altitudes=altitudes)
-
-
-def _contracted(joins: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Return the node of each id from 0 to `number`, numbered by the first id; that of 0 is -1."""
-    from scipy import sparse
-
-    ones = np.ones(len(joins), np.bool_)
-    matrix = sparse.coo_array((ones, (joins[:, 0], joins[:, 1])), (number + 1, number + 1))
-    _, part = sparse.csgraph.connected_components(matrix, directed=False)
-    _, first, places = np.unique(part, return_index=True, return_inverse=True)
-    order = np.empty(len(first), np.int64)
-    order[np.argsort(first)] = np.arange(len(first))
-    # Id 0 is a part of its own, and the first.
-    nodes: NDArray[np.int64] = order[places] - 1
-    return nodes
