@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_implicitseg.affinities.ops import Affinities
+from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy.building import build_hierarchy
 from napari_implicitseg.hierarchy.region_graph import region_graph
 from napari_implicitseg.volumes.merging import merge_all
@@ -151,3 +152,13 @@ def test_a_remnant_goes_to_the_piece_that_most_of_its_voxels_name():
 def test_of_several_faces_a_remnant_takes_one():
     leanings = np.array([[2, 9, 3], [2, 5, 3], [2, 7, 1], [4, 2, 1]])
     assert chosen_leanings(leanings, NOTHING, 9).tolist() == [[2, 5], [4, 2]]
+
+
+def test_more_fragments_than_edges_can_name_are_refused(monkeypatch):
+    from napari_implicitseg.volumes import merging
+
+    monkeypatch.setattr(merging, "_MOST_FRAGMENTS", 3)
+    truth = cells((8, 12, 12), 5)
+    contacts = contacts_of(truth, noisy(truth), 1, bins=False)
+    with pytest.raises(InputError, match="5 fragments, more than the 3"):
+        merge_all(contacts, NOTHING, np.ones(5, np.int64), linkage="mean", quantile=0.5)

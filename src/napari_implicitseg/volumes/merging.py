@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Merged", "merge_all"]
 
-_MOST_FRAGMENTS = np.iinfo(np.int32).max // 2
-"""A tree has twice as many nodes, which are numbered by int32."""
+_MOST_FRAGMENTS = np.iinfo(np.int32).max
+"""Edges name their ends by int32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
