@@ -139,3 +139,12 @@ def test_seeds_that_do_not_fit_the_regions_are_refused(seeds):
 def test_ward_needs_features_of_each_region(features):
     with pytest.raises(InputError, match=r"needs features of 2 regions; give an array \(N, F\)"):
         merge_order(graph_of(2, [(0, 1)], [[0.5]]), "ward", features=features)
+
+
+def test_more_edges_than_can_be_numbered_are_refused(monkeypatch):
+    from napari_implicitseg.hierarchy import linkages
+
+    monkeypatch.setattr(linkages, "_MOST_EDGES", 1)
+    graph = graph_of(3, np.array([[0, 1], [1, 2]]), [[0.5], [0.6]])
+    with pytest.raises(InputError, match="edges, more than the 1 that are merged at a time"):
+        agglomerate(graph)

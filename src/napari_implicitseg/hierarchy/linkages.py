@@ -33,6 +33,8 @@ __all__ = ["BINS", "agglomerate", "checked_quantile", "edges_of", "merge_order",
 BINS = 256
 """Of the histograms that quantiles come from."""
 
+_MOST_EDGES = np.iinfo(np.int32).max // 2
+"""Lists of edges number both ends of each by int32."""
 _MODES = {"single": MAXIMUM, "mean": MEAN, "quantile": QUANTILE}
 _BY_HIGRA = ("ward", "area", "dynamics", "volume")
 # Neighbours of regions that are merged where they lie, before the heap. A tenth takes twice the
@@ -78,8 +80,8 @@ def agglomerate(
     Raises
     ------
     InputError
-        If the linkage is none of these, the quantile out of range or without histograms, or there
-        is not one seed, from 0, for each region.
+        If the linkage is none of these, the quantile out of range or without histograms, there
+        is not one seed, from 0, for each region, or there are more edges than can be numbered.
 
     References
     ----------
@@ -88,6 +90,11 @@ def agglomerate(
     """
     if linkage not in _MODES:
         raise InputError(f"linkage is {linkage!r}; choose one of {', '.join(_MODES)}.")
+    if len(graph.edges) > _MOST_EDGES:
+        raise InputError(
+            f"The regions have {len(graph.edges)} edges, more than the {_MOST_EDGES} that are "
+            "merged at a time. Make fewer fragments (min_size), or segment parts of the volume."
+        )
     number, share = len(graph.sizes), checked_quantile(quantile)
     fixed = _checked_seeds(seeds, number)
     histograms: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
