@@ -70,6 +70,8 @@ class Outcome:
         Where the strokes of a split are, as `numpy.nonzero` says it.
     decisions : list of Decision or None
     saliency : ndarray of float32 or None
+    fragments : str
+        How fragments were made, if neurons were.
     """
 
     request: Request
@@ -82,6 +84,7 @@ class Outcome:
     strokes: tuple[NDArray[np.intp], ...] | None = None
     decisions: list[Decision] | None = None
     saliency: NDArray[np.float32] | None = None
+    fragments: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,15 +178,26 @@ class SegmentRequest:
 
         progress(0.0, "Reading the affinities")
         with of_layer(self.name):
+            affinities = self._affinities()
+            fragments = self._method(affinities)
             hierarchy = api.build_hierarchy(
-                self._affinities(),
+                affinities,
                 linkage=self.linkage,
-                fragments=self.fragments,
+                fragments=fragments,
                 min_size=self.min_size,
                 progress=progress,
             )
             work = Proofreading(hierarchy, threshold_at(hierarchy, self.share), self.edits)
-        return Outcome(request=self, work=work, labels=work.labels())
+        return Outcome(request=self, work=work, labels=work.labels(), fragments=fragments)
+
+    def _method(self, affinities: Affinities) -> FragmentChoice:
+        """Return how fragments are made: a recipe has to know what "auto" came to."""
+        from napari_implicitseg.hierarchy._components import as_affinities
+        from napari_implicitseg.hierarchy.building import has_membranes
+
+        if self.fragments != "auto":
+            return self.fragments
+        return "distance" if has_membranes(as_affinities(affinities, None)) else "watershed"
 
     def _affinities(self) -> Affinities:
         """Affinities, those of a layer with the offsets that their number stands for."""

@@ -23,6 +23,7 @@ from napari_implicitseg.widgets._neurons_inputs import (
 from napari_implicitseg.widgets._neurons_jobs import Outcome, PredictRequest, SegmentRequest
 from napari_implicitseg.widgets._neurons_parts import part_shown, place_of, whole_image
 from napari_implicitseg.widgets._neurons_view import NeuronsView
+from napari_implicitseg.widgets._save_recipe import tried
 from napari_implicitseg.widgets._session import Session
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.hierarchy.proofreading import Proofreading
     from napari_implicitseg.widgets._neurons_edit_jobs import Request
     from napari_implicitseg.widgets._neurons_parts import Part
+    from napari_implicitseg.widgets._save_recipe import Tried
 
 __all__ = ["NeuronsMaking", "Running"]
 
@@ -81,6 +83,8 @@ class NeuronsMaking(Session[Outcome]):
         self._predicted: Affinities | None = None
         self._predicted_of: Part | None = None
         self.part: Part | None = None
+        self._predicted_by: PredictRequest | None = None
+        self.tried: Tried | None = None
         # Whether affinities were predicted anew since neurons were made.
         self._newer = False
 
@@ -145,6 +149,11 @@ class NeuronsMaking(Session[Outcome]):
     def has_predicted(self) -> bool:
         """Whether there are affinities to show."""
         return self._predicted is not None
+
+    @property
+    def settings(self) -> tuple[Proofreading | None, Tried | None]:
+        """The neurons there are, and how they were made."""
+        return self.corrections.work, self.tried
 
     def part_to_segment(self) -> Part | None:
         """Return what *Segment* would segment; None if there is nothing."""
@@ -249,6 +258,8 @@ class NeuronsMaking(Session[Outcome]):
         if outcome.affinities is not None and part is not None:
             self._predicted, self._predicted_of = outcome.affinities, part
             self._newer = True
+            if isinstance(outcome.request, PredictRequest):
+                self._predicted_by = outcome.request
         if outcome.work is not None and outcome.labels is not None and part is not None:
             if self.part != part:
                 self.view.let_go()
@@ -256,6 +267,8 @@ class NeuronsMaking(Session[Outcome]):
             name = f"{image.name} neurons"
             layer = self.view.show(outcome.labels, image, place_of(image, part), name)
             self.viewer.layers.selection.active = layer
+            given = isinstance(outcome.request, SegmentRequest) and bool(outcome.request.offsets)
+            self.tried = tried(outcome, None if given else self._predicted_by, part.level)
             self.begin(outcome, layer)
 
     def _add_saliency(self, borders: NDArray[np.float32], neurons: Labels) -> None:

@@ -30,6 +30,7 @@ from napari_implicitseg.widgets._evaluate_plot import EvaluatePlot
 from napari_implicitseg.widgets._evaluate_session import EvaluateSession
 from napari_implicitseg.widgets._evaluate_tables import FiguresTable, MistakesTable, figures_text
 from napari_implicitseg.widgets._panel import SessionPanel
+from napari_implicitseg.widgets._save_recipe import RecipeButton, evaluate_settings
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -126,6 +127,7 @@ class EvaluateWidget(SessionPanel):
         self.save_button = button(
             "Save...", "Save the report as JSON, with the worst mistakes, or its figures as CSV."
         )
+        self.recipe_button = RecipeButton(self, lambda: evaluate_settings(self.session.inputs))
         self.best_button = button(
             "Go to best threshold", "Cut the neurons where their VOI is lowest."
         )
@@ -174,6 +176,7 @@ class EvaluateWidget(SessionPanel):
         layout.addWidget(self.best_button)
         layout.addWidget(self.tabs, stretch=20)
         layout.addStretch(1)  # Takes all as long as there are no tables.
+        layout.addWidget(self.recipe_button)
         self.setMinimumWidth(335)
         self.show_outcome(None)
 

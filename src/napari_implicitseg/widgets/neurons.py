@@ -24,6 +24,7 @@ from napari_implicitseg.widgets._neurons_steps import (
     TrainStep,
 )
 from napari_implicitseg.widgets._panel import SessionPanel
+from napari_implicitseg.widgets._save_recipe import RecipeButton, neurons_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,7 @@ class NeuronsWidget(SessionPanel):
         self.training = TrainStep(self.viewer)
         self.evaluating = EvaluateStep()
         self.dialogs = EditDialogs(self, lambda: self.inputs.image_box.layer)
+        self.recipe_button = RecipeButton(self, lambda: neurons_settings(*self.session.settings))
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(_RESTS_AFTER)
@@ -90,6 +92,7 @@ class NeuronsWidget(SessionPanel):
             self.evaluating,
         ):
             layout.addWidget(step)
+        layout.addWidget(self.recipe_button)
         layout.addWidget(self.notes)
         layout.addStretch(1)
         self.setMinimumWidth(335)

@@ -14,6 +14,7 @@ from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_inputs import IDS, TARGETS, can_be_source
 from napari_implicitseg.widgets._repair_run import RepairOutcome, warm_up
 from napari_implicitseg.widgets._repair_table import RepairTable
+from napari_implicitseg.widgets._save_recipe import RecipeButton, repair_settings
 from napari_implicitseg.widgets._scribble_fit import SCOPES
 from napari_implicitseg.widgets._shape_choices import ShapeChoices
 from napari_implicitseg.widgets.repair_session import RepairSession
@@ -89,6 +90,7 @@ class RepairWidget(SessionPanel):
         )
         for control in (self.selected_button, self.accept_button):
             control.setStyleSheet("font-weight: bold; padding: 6px;")
+        self.recipe_button = RecipeButton(self, lambda: repair_settings(self.session.inputs))
         self.table = RepairTable()
 
     def _lay_out(self) -> None:
@@ -115,6 +117,7 @@ class RepairWidget(SessionPanel):
         both = row(self.selected_button, self.accept_button)
         both.setStretch(1, 1)
         layout.addLayout(both)
+        layout.addWidget(self.recipe_button)
         self.setMinimumWidth(360)
 
     def _connect(self) -> None:

@@ -18,6 +18,7 @@ from napari_implicitseg.widgets._drawing_layers import OUTLINES_OF, draw_outline
 from napari_implicitseg.widgets._evidence_choices import EvidenceChoices
 from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._repair_accept import REPAIRED
+from napari_implicitseg.widgets._save_recipe import RecipeButton, scribble_settings
 from napari_implicitseg.widgets._scribble_fit import (
     SCOPES,
     SCRIBBLE_SHAPES,
@@ -108,6 +109,7 @@ class ScribbleWidget(SessionPanel):
         self.live_box.setChecked(True)
         self.live_box.setToolTip("Fit again after every stroke.")
         self.brush = QLabel()
+        self.recipe_button = RecipeButton(self, lambda: scribble_settings(self.session.inputs))
         self.table = ObjectTable()
 
     def _lay_out(self) -> None:
@@ -134,6 +136,7 @@ class ScribbleWidget(SessionPanel):
         layout.addWidget(self.table, stretch=1)
         layout.addWidget(self.notes)
         layout.addWidget(self.accept_button)
+        layout.addWidget(self.recipe_button)
         self.setMinimumWidth(335)
 
     def _connect(self) -> None:
