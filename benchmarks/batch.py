@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg.volumes.report import BatchReport
+    from napari_implicitseg.batch.report import BatchReport
 
 __all__ = ["QUICK", "Plan", "report"]
 
@@ -83,7 +83,7 @@ def report(plan: Plan) -> list[str]:
 
 def _workers(folder: Path, plan: Plan) -> list[str]:
     """One process and two, and predicting beside the bare network."""
-    from napari_implicitseg.volumes.engine import local_cluster
+    from napari_implicitseg.batch.engine import local_cluster
 
     grey, affinities = folder / "grey.zarr", folder / "affinities.zarr"
     batch_jobs.grey_volume(grey, plan.grey)
@@ -141,8 +141,8 @@ def _plain(client: Any) -> float:
 def _bare(grey: Path, plan: Plan) -> float:
     """Seconds of the network alone, over the same windows of numbers in memory."""
     from napari_implicitseg import load_model
+    from napari_implicitseg.batch.blocks import BlockGrid
     from napari_implicitseg.models.tiles import predict_tiles
-    from napari_implicitseg.volumes.blocks import BlockGrid
 
     model = load_model(str(_MODEL))
     values = np.random.default_rng(0).random((1, *plan.grey), np.float32) * 2 - 1
@@ -203,9 +203,9 @@ def _files(folder: Path, plan: Plan) -> list[str]:
     import zarr
 
     from malis import volume
-    from napari_implicitseg.volumes.block_arrays import open_array, read_block, write_block
-    from napari_implicitseg.volumes.blocks import BlockGrid, chunks_in
-    from napari_implicitseg.volumes.ledger import flush_tree
+    from napari_implicitseg.batch.block_arrays import open_array, read_block, write_block
+    from napari_implicitseg.batch.blocks import BlockGrid, chunks_in
+    from napari_implicitseg.batch.ledger import flush_tree
 
     side, shape = plan.side, (3, plan.side, plan.side, plan.side * plan.times)
     values = np.rint(volume(side)[0] * 255).astype(np.uint8)

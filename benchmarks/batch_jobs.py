@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.volumes.jobs import Job, Needs, run_block
+from napari_implicitseg.batch.jobs import Job, Needs, run_block
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,8 +52,8 @@ class Smooth(_Apart):
         """Work on one core, for some hundredths of a second."""
         from scipy import ndimage
 
-        from napari_implicitseg.volumes.block_arrays import read_block, write_block
-        from napari_implicitseg.volumes.blocks import relative, size_of
+        from napari_implicitseg.batch.block_arrays import read_block, write_block
+        from napari_implicitseg.batch.blocks import relative, size_of
 
         core, outer = self.grid.core(place), self.grid.outer(place)
         values = read_block(self.folder.parent / "source", outer).astype(np.float32)
@@ -67,7 +67,7 @@ def make_job(kind: str, folder: Path, blocks: int) -> Job:
     import zarr
 
     from napari_implicitseg import BatchConfig
-    from napari_implicitseg.volumes.blocks import BlockGrid
+    from napari_implicitseg.batch.blocks import BlockGrid
 
     shape, block = (_SIDE * blocks, _SIDE, _SIDE), (_SIDE,) * 3
     grid = BlockGrid(shape=shape, block_shape=block, halo=(_MARGIN,) * 3)
@@ -84,7 +84,7 @@ def make_job(kind: str, folder: Path, blocks: int) -> Job:
 
 def by_ours(job: Job) -> float:
     """Seconds of all blocks, with the start of the processes."""
-    from napari_implicitseg.volumes.engine import DaskEngine, local_cluster
+    from napari_implicitseg.batch.engine import DaskEngine, local_cluster
 
     start = time.perf_counter()
     with local_cluster([None] * WORKERS) as (client, threads):

@@ -20,7 +20,7 @@ from probes import measured
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_implicitseg.volumes.jobs import Job, Place
+    from napari_implicitseg.batch.jobs import Job, Place
 
 __all__ = ["PROBES", "FakeClient"]
 
@@ -83,7 +83,7 @@ class FakeClient:
         self, function: Any, job: Job, stage: str, place: Place, *_: Any, **__: Any
     ) -> _Done:
         """Take a block, which is done."""
-        from napari_implicitseg.volumes.engine import Outcome
+        from napari_implicitseg.batch.engine import Outcome
 
         self.given += 1
         return _Done(Outcome(place=place, record=dict(_RECORD)))
@@ -98,7 +98,7 @@ class FakeClient:
 
 def simulated(folder: Path, number: int) -> dict[str, Any]:
     """Hand out blocks that cost nothing: seconds, bytes, and most that were ahead at a time."""
-    from napari_implicitseg.volumes.engine import DaskEngine
+    from napari_implicitseg.batch.engine import DaskEngine
 
     job, client = make_job("nothing", folder, 1), FakeClient()
     ahead = 0
@@ -118,7 +118,7 @@ def simulated(folder: Path, number: int) -> dict[str, Any]:
 
 def real(folder: Path, number: int) -> dict[str, Any]:
     """Hand blocks that do nothing to two processes, which write their records."""
-    from napari_implicitseg.volumes.engine import DaskEngine, local_cluster
+    from napari_implicitseg.batch.engine import DaskEngine, local_cluster
 
     job = make_job("nothing", folder, number + 100)
     places = list(job.grid)
@@ -135,7 +135,7 @@ def real(folder: Path, number: int) -> dict[str, Any]:
 
 def records(folder: Path, number: int) -> dict[str, Any]:
     """Seconds to write records one by one, as workers do, and to read all of them again."""
-    from napari_implicitseg.volumes.ledger import Ledger
+    from napari_implicitseg.batch.ledger import Ledger
 
     ledger = Ledger(folder / "job")
     names = [f"{i // 10000}-{i // 100 % 100}-{i % 100}" for i in range(number)]

@@ -11,8 +11,8 @@ import tifffile
 
 from napari_implicitseg.volumes import read_labels
 
+from .batch.batch_cases import affinity_file, cells, noisy
 from .command_line import run
-from .volumes.batch_cases import affinity_file, cells, noisy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -130,7 +130,13 @@ def test_every_contribution_names_a_command_that_is_there():
     named |= {item.command for items in found.menus.values() for item in items}
     assert named == commands
     names = [w.display_name for w in found.widgets]
-    assert names == ["Scribble to mask", "Repair labels", "Volume to neurons", "Evaluate labels"]
+    assert names == [
+        "Scribble to mask",
+        "Repair labels",
+        "Volume to neurons",
+        "Evaluate labels",
+        "Batch",
+    ]
     assert "napari/layers/annotate" in found.menus
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_implicitseg import BatchConfig, run_batch
-from napari_implicitseg.recipes import write_recipe
-from napari_implicitseg.volumes import engine
-from napari_implicitseg.volumes.jobs import run_block
+from napari_implicitseg.batch import engine
+from napari_implicitseg.batch.jobs import run_block
+from napari_implicitseg.batch.recipes import write_recipe
 
-from ..volumes.batch_cases import affinity_file, cells, digest, noisy
+from ..batch.batch_cases import affinity_file, cells, digest, noisy
 from .helpers import WAIT, settle
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from napari_implicitseg.volumes import Grid, read_labels
 from napari_implicitseg.volumes.zarr_labels import write_zarr_labels
 from napari_implicitseg.widgets._batch_results import LandingArray
 
-from ..volumes.batch_cases import digest
+from ..batch.batch_cases import digest
 from .batch_cases import BLOCK, batch_files, batch_opener, press_run, slow_blocks, wait_for_stage
 from .helpers import WAIT, fit_threads, settle
 

@@ -14,10 +14,10 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_implicitseg import BatchConfig
+from napari_implicitseg.batch.blocks import BlockGrid
+from napari_implicitseg.batch.recipes import Recipe
+from napari_implicitseg.batch.report import BlockEvent
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.recipes import Recipe
-from napari_implicitseg.volumes.blocks import BlockGrid
-from napari_implicitseg.volumes.report import BlockEvent
 from napari_implicitseg.widgets._batch_grid import BlocksView
 from napari_implicitseg.widgets._batch_inputs import (
     describe,
@@ -259,7 +259,7 @@ def test_the_time_left_counts_from_where_a_job_goes_on():
 
 
 def test_workers_and_blocks_of_the_panel_go_before_those_of_the_recipe(tmp_path):
-    from napari_implicitseg.recipes import write_recipe
+    from napari_implicitseg.batch.recipes import write_recipe
     from napari_implicitseg.widgets._batch_inputs import BatchInputs, build_request
 
     write_recipe(tmp_path / "r.yaml", BatchConfig(block_shape=(32,), threshold=0.3))

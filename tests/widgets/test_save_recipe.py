@@ -10,8 +10,8 @@ from napari.layers import Image, Labels, Shapes
 
 from napari_implicitseg import FitConfig, run_batch, segment_affinities
 from napari_implicitseg.affinities.ops import Affinities
+from napari_implicitseg.batch.recipes import read_recipe
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.recipes import read_recipe
 from napari_implicitseg.volumes import write_labels
 from napari_implicitseg.volumes.volume import Grid
 from napari_implicitseg.widgets._evaluate_inputs import EvaluateInputs
@@ -26,7 +26,7 @@ from napari_implicitseg.widgets._save_recipe import (
 )
 from napari_implicitseg.widgets._scribble_inputs import Inputs
 
-from ..volumes.batch_cases import OFFSETS, affinity_file, labels_of
+from ..batch.batch_cases import OFFSETS, affinity_file, labels_of
 from .helpers import settle
 from .neurons_cases import (
     SHAPE,

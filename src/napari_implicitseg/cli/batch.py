@@ -18,9 +18,9 @@ from napari_implicitseg.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from napari_implicitseg.batch_config import BatchConfig
-    from napari_implicitseg.volumes.estimate import Estimate
-    from napari_implicitseg.volumes.report import BatchReport
+    from napari_implicitseg.batch.config import BatchConfig
+    from napari_implicitseg.batch.estimate import Estimate
+    from napari_implicitseg.batch.report import BatchReport
 
 __all__ = ["batch"]
 
@@ -98,8 +98,8 @@ def batch(
 
 def _options(recipe: Path | None, given: dict[str, Any]) -> tuple[BatchConfig, str, str]:
     """Put flags over what a file says; also source and target."""
-    from napari_implicitseg.batch_config import BatchConfig
-    from napari_implicitseg.recipes import Recipe, read_recipe
+    from napari_implicitseg.batch.config import BatchConfig
+    from napari_implicitseg.batch.recipes import Recipe, read_recipe
 
     file = Recipe(options={}) if recipe is None else read_recipe(recipe)
     known = {field.name for field in fields(BatchConfig)}
@@ -118,7 +118,7 @@ def _options(recipe: Path | None, given: dict[str, Any]) -> tuple[BatchConfig, s
 def _run(source: str, target: str, config: BatchConfig) -> BatchReport:
     """Run the job with a bar."""
     from napari_implicitseg.api import run_batch
-    from napari_implicitseg.volumes.pipeline import DASHBOARD
+    from napari_implicitseg.batch.pipeline import DASHBOARD
 
     with progress_bar("batch") as progress:
 
@@ -161,7 +161,7 @@ def _show(report: BatchReport, *, as_json: bool) -> None:
 
 def _show_estimate(source: str, target: str, config: BatchConfig, *, as_json: bool) -> None:
     """Print what a job would need."""
-    from napari_implicitseg.volumes.estimate import estimate
+    from napari_implicitseg.batch.estimate import estimate
 
     with progress_bar("batch"):
         found = estimate(source, target, config)

@@ -23,14 +23,34 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_affinity_output", "read_affinities", "read_grid", "write_affinities"]
+__all__ = [
+    "ABOUT",
+    "FORMAT",
+    "check_affinity_output",
+    "is_affinities",
+    "read_affinities",
+    "read_grid",
+    "write_affinities",
+]
 
-_ABOUT = "napari-implicitseg"
-_FORMAT = "napari-implicitseg/affinities/1"
+ABOUT = "napari-implicitseg"
+"""Attribute of a group of affinities that says what they are."""
+FORMAT = "napari-implicitseg/affinities/1"
 _HDF5 = (".h5", ".hdf5", ".hdf")
 _KEY = "affinities"
 _HALF = "float16"
 _NANOMETRE = "nanometer"
+
+
+def is_affinities(path: Path) -> bool:
+    """Whether a folder holds affinities as they are written here."""
+    from napari_implicitseg.volumes.ome_zarr import is_zarr, open_node
+
+    if not is_zarr(path):
+        return False
+    node: Any = open_node(path)
+    about = node.attrs.asdict().get(ABOUT)
+    return isinstance(about, dict) and about.get("format") == FORMAT
 
 
 def check_affinity_output(path: Path, *, overwrite: bool, source: Path | None = None) -> None:
@@ -90,7 +110,7 @@ def write_affinities(
     target = Path(path)
     check_affinity_output(target, overwrite=overwrite)
     dtype = _HALF if half else "float32"
-    about = {"format": _FORMAT, "offsets": [list(o) for o in affinities.offsets]}
+    about = {"format": FORMAT, "offsets": [list(o) for o in affinities.offsets]}
     if target.suffix.lower() in _HDF5:
         with replace_file(target, overwrite=overwrite) as temporary:
             _write_hdf5(temporary, affinities, grid, about, dtype)
@@ -110,9 +130,7 @@ def _write_zarr(
         scale=tuple(axis.scale for axis in axes),
         translate=tuple(axis.translate for axis in axes),
     )
-    made = create_image(
-        folder, shape, dtype, axes, name=name, levels=[level], about={_ABOUT: about}
-    )
+    made = create_image(folder, shape, dtype, axes, name=name, levels=[level], about={ABOUT: about})
     for number, data in enumerate(affinities.data):
         made.arrays[0][number] = data.astype(dtype)
 
@@ -133,7 +151,7 @@ def _write_hdf5(
         data.attrs["resolution"] = size or grid.scale
         data.attrs["offset"] = [t * factor for t in grid.translate]
         data.attrs["unit"] = grid.unit if size is None else _NANOMETRE
-        data.attrs[_ABOUT] = json.dumps(about)
+        data.attrs[ABOUT] = json.dumps(about)
 
 
 def read_affinities(path: str | os.PathLike[str]) -> Affinities:
@@ -150,8 +168,8 @@ def read_affinities(path: str | os.PathLike[str]) -> Affinities:
     read = _read_hdf5 if source.suffix.lower() in _HDF5 else _read_zarr
     data, about, spacing = read(source)
     try:
-        if about.get("format") != _FORMAT:
-            raise InputError(f"its format is {about.get('format')!r}, not {_FORMAT!r}")
+        if about.get("format") != FORMAT:
+            raise InputError(f"its format is {about.get('format')!r}, not {FORMAT!r}")
         offsets = tuple(tuple(int(v) for v in offset) for offset in about["offsets"])
         values = data.astype(np.float32)
         if "scale" in about:  # What stands for 1, where blocks are kept as whole numbers.
@@ -200,7 +218,7 @@ def _read_zarr(path: Path) -> tuple[NDArray[Any], dict[str, Any], tuple[float, .
     try:
         scale = node.attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
         data = np.asarray(node["0"][...])
-        return data, dict(node.attrs.get(_ABOUT, {})), tuple(float(s) for s in scale["scale"][1:])
+        return data, dict(node.attrs.get(ABOUT, {})), tuple(float(s) for s in scale["scale"][1:])
     except (*DECODE_ERRORS, AttributeError) as error:
         raise unreadable(path, error, "affinities") from error
 
@@ -212,7 +230,7 @@ def _read_hdf5(path: Path) -> tuple[NDArray[Any], dict[str, Any], tuple[float, .
     try:
         with h5py.File(path, "r") as file:
             data = file[_KEY]
-            about = json.loads(str(data.attrs.get(_ABOUT, "{}")))
+            about = json.loads(str(data.attrs.get(ABOUT, "{}")))
             return data[...], about, tuple(float(s) for s in data.attrs["resolution"])
     except (KeyError, ValueError) as error:
         raise unreadable(path, error, "affinities") from error

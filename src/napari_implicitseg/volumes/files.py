@@ -299,7 +299,7 @@ def _check_input(path: Path, name: str) -> None:
 
 def _check_labels_inside(volume: Volume, name: str) -> None:
     """Refuse an image, or affinities, that the labels wanted lie beside."""
-    from napari_implicitseg.volumes.block_source import is_affinities
+    from napari_implicitseg.volumes.affinity_files import is_affinities
 
     path = volume.path
     if not isinstance(path, Path) or not path.is_dir():

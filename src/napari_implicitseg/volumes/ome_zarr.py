@@ -150,6 +150,15 @@ def multiscale_of(group: zarr.Group) -> Mapping[str, Any] | None:
     return None
 
 
+def _first_inside(node: zarr.Group) -> str:
+    """Return the name of what is most likely meant inside a group: the first of its labels."""
+    import zarr
+
+    labels = node.get("labels")
+    names = sorted(dict(labels.members())) if isinstance(labels, zarr.Group) else []
+    return f"labels/{names[0]}" if names else "NAME"
+
+
 def _find_array(
     node: zarr.Array[Any] | zarr.Group,
     path: Path | str,
@@ -169,7 +178,7 @@ def _find_array(
     if image is None:
         raise FileError(
             f"'{path}' is a zarr group without an OME-Zarr image; it has {_members(node)}. "
-            f"Name an image or array inside, such as '{path}/NAME'."
+            f"Name an image or array inside, such as '{path}/{_first_inside(node)}'."
         )
     datasets = image["datasets"]
     if not 0 <= level < len(datasets):

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from napari_implicitseg.volumes.blocks import BlockGrid
-    from napari_implicitseg.volumes.report import BlockEvent
+    from napari_implicitseg.batch.blocks import BlockGrid
+    from napari_implicitseg.batch.report import BlockEvent
 
 __all__ = ["BLOCKS_OF", "STATES", "BlocksView", "lies_over"]
 

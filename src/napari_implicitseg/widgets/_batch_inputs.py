@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_implicitseg.batch.planning import RECORDS
+from napari_implicitseg.batch.recipes import read_recipe
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.recipes import read_recipe
-from napari_implicitseg.volumes.planning import RECORDS
 from napari_implicitseg.widgets._batch_jobs import BatchRequest, told_time
 from napari_implicitseg.widgets._layers import level_shapes
 from napari_implicitseg.widgets._neurons_view import lies_on
@@ -19,9 +19,9 @@ from napari_implicitseg.widgets._neurons_view import lies_on
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_implicitseg.batch_config import BatchConfig
-    from napari_implicitseg.recipes import Recipe
-    from napari_implicitseg.volumes.estimate import Estimate
+    from napari_implicitseg.batch.config import BatchConfig
+    from napari_implicitseg.batch.estimate import Estimate
+    from napari_implicitseg.batch.recipes import Recipe
     from napari_implicitseg.volumes.volume import Grid
 
 __all__ = [

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_implicitseg._types import Progress
-    from napari_implicitseg.batch_config import BatchConfig
-    from napari_implicitseg.volumes.blocks import BlockGrid
-    from napari_implicitseg.volumes.estimate import Estimate
-    from napari_implicitseg.volumes.report import BatchReport, BlockEvent
+    from napari_implicitseg.batch.blocks import BlockGrid
+    from napari_implicitseg.batch.config import BatchConfig
+    from napari_implicitseg.batch.estimate import Estimate
+    from napari_implicitseg.batch.report import BatchReport, BlockEvent
     from napari_implicitseg.volumes.volume import Grid
     from napari_implicitseg.widgets._session import Report
 
@@ -144,7 +144,7 @@ class BatchRequest:
         ImplicitSegError
             If source, target and options do not fit together.
         """
-        from napari_implicitseg.volumes.pipeline import make_plan
+        from napari_implicitseg.batch.pipeline import make_plan
 
         report(0.0, "Looking at source and target")
         plan = make_plan(self.source, self.target, self.config)
@@ -161,7 +161,7 @@ class BatchRequest:
 
     def estimate(self, report: Report) -> Estimated:
         """Try a block and say what all would need; in the thread."""
-        from napari_implicitseg.volumes.estimate import estimate
+        from napari_implicitseg.batch.estimate import estimate
 
         report(0.0, "Trying a block")
         return Estimated(estimate(self.source, self.target, self.config))
@@ -312,6 +312,6 @@ def apart_from_main() -> Iterator[None]:
 
 def warm_up(progress: Progress) -> None:
     """Import what a job needs."""
-    from napari_implicitseg.volumes import estimate, neuron_run  # noqa: F401
+    from napari_implicitseg.batch import estimate, neuron_run  # noqa: F401
 
     progress(1.0, "Warmed up")

@@ -43,7 +43,7 @@ class LandingArray:
     """
 
     def __init__(self, path: Path) -> None:
-        from napari_implicitseg.volumes.block_arrays import open_array
+        from napari_implicitseg.batch.block_arrays import open_array
 
         self._array = open_array(path)
         self.shape = tuple(int(n) for n in self._array.shape)
@@ -192,7 +192,7 @@ class ResultsView:
         """Return name, place and looks of a new layer."""
         if not result.is_image:
             return {"name": result.path.name, **result.place}
-        from napari_implicitseg.volumes.block_arrays import open_array
+        from napari_implicitseg.batch.block_arrays import open_array
 
         array = open_array(result.path / "0")
         top = 255 if array.dtype == np.uint8 else 1
@@ -242,7 +242,7 @@ def _levels(path: Path) -> list[Path]:
 
 def _offsets(path: Path) -> tuple[tuple[int, ...], ...] | None:
     """Return of which neighbours affinities are, once that is written."""
-    from napari_implicitseg.volumes.block_source import affinity_store
+    from napari_implicitseg.batch.affinity_store import affinity_store
 
     store = affinity_store(path)
     return None if store is None else store.offsets

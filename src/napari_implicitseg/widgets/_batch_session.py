@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
 
+from napari_implicitseg.batch.blocks import block_name
+from napari_implicitseg.batch.recipes import read_recipe
 from napari_implicitseg.errors import ImplicitSegError
-from napari_implicitseg.recipes import read_recipe
-from napari_implicitseg.volumes.blocks import block_name
 from napari_implicitseg.widgets._batch_grid import BlocksView
 from napari_implicitseg.widgets._batch_inputs import (
     STAGES,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from napari.components import ViewerModel
 
-    from napari_implicitseg.volumes.report import BatchReport, BlockEvent, BlockFailure
+    from napari_implicitseg.batch.report import BatchReport, BlockEvent, BlockFailure
     from napari_implicitseg.widgets._batch_jobs import BatchRequest
 
 __all__ = ["BatchSession", "Failure"]

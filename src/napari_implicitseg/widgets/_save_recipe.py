@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QPushButton
 
-from napari_implicitseg.batch_config import BatchConfig
+from napari_implicitseg.batch.config import BatchConfig
+from napari_implicitseg.batch.recipes import write_recipe
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.recipes import write_recipe
 from napari_implicitseg.widgets._base import guarded
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QLineEdit, QWidget
 
 from napari_implicitseg.atomic import replace_file
+from napari_implicitseg.batch.recipes import read_recipe
 from napari_implicitseg.errors import ImplicitSegError
-from napari_implicitseg.recipes import read_recipe
 from napari_implicitseg.widgets._base import guarded
 from napari_implicitseg.widgets._batch_inputs import free_target, has_file
 from napari_implicitseg.widgets._batch_jobs import warm_up
@@ -33,7 +33,7 @@ from napari_implicitseg.widgets._panel import SessionPanel
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-    from napari_implicitseg.volumes.report import BatchReport
+    from napari_implicitseg.batch.report import BatchReport
 
 __all__ = ["BatchWidget"]
 

@@ -1,0 +1,1 @@
+"""Jobs over the blocks of volumes of any size."""

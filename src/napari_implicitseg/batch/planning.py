@@ -1,0 +1,165 @@
+"""What all jobs over blocks plan alike: a target that may be written, blocks, and a beginning."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_implicitseg.batch.blocks import BlockGrid
+from napari_implicitseg.batch.ledger import Ledger
+from napari_implicitseg.errors import FileError, InputError, OutputExistsError
+from napari_implicitseg.volumes.stores import is_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari_implicitseg.batch.config import BatchConfig
+    from napari_implicitseg.batch.jobs import Job
+    from napari_implicitseg.volumes.volume import Grid
+
+__all__ = ["RECORDS", "Plan", "begin", "block_grid", "checked_target", "per_axis"]
+
+RECORDS = ".implicitseg"
+"""Folder in the target in which jobs keep their records and intermediate results."""
+_BLOCK = {2: 1024, 3: 128}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A job that could begin.
+
+    Attributes
+    ----------
+    job : Job
+    target : Path
+    voxels : Grid
+        Voxel size, position and units of the results.
+    about : dict
+        What the result depends on.
+    makes : tuple of Path
+        What the job makes in its target.
+    late : mapping of str to sequence of str
+        Options that early stages do not depend on; see `Ledger.begin`.
+    """
+
+    job: Job
+    target: Path
+    voxels: Grid
+    about: dict[str, Any]
+    makes: tuple[Path, ...]
+    late: Mapping[str, Any]
+
+
+def begin(plan: Plan) -> bool:
+    """Begin a job in its target, or go on with it; whether it was there before.
+
+    Raises
+    ------
+    InputError
+        If it was begun with something else.
+    OutputExistsError
+        If there is a result that is not of this job.
+    """
+    job = plan.job
+    ledger = Ledger(job.folder)
+    # A restart, too, replaces nothing but what this job has made.
+    if not job.folder.is_dir():
+        for path in plan.makes:
+            if path.exists():
+                raise OutputExistsError(
+                    f"'{path}' already exists and is not of this job. Write to another target, or "
+                    "give the labels another name (--name)."
+                )
+    return ledger.begin(plan.about, restart=job.config.restart, late=plan.late)
+
+
+def checked_target(source: str, target: str, *, suffix: str = ".zarr") -> Path:
+    """Refuse a target that cannot hold the results; return where it is.
+
+    Raises
+    ------
+    FileError, OutputExistsError
+        If it cannot be written, is something else, or lies in the source.
+    """
+    if is_url(target):
+        raise FileError(
+            f"The target '{target}' is a URL; blocks are written to a folder of this machine, or "
+            "one that all workers share. Copy the result afterwards (napari-implicitseg convert)."
+        )
+    place = Path(target)
+    if place.suffix.lower() != suffix:
+        kind = "OME-Zarr" if suffix == ".zarr" else "JSON"
+        raise FileError(
+            f"The target '{target}' is written as {kind}: let its name end in {suffix}."
+        )
+    real = Path(os.path.realpath(place))
+    if not is_url(source):
+        read = Path(os.path.realpath(source))
+        if not read.exists():
+            raise FileError(f"'{source}' does not exist. Check the name and the folder.")
+        if real == read or real in read.parents or read in real.parents:
+            raise FileError(
+                f"The target '{target}' and the source '{source}' lie in each other. Give the "
+                "target another name."
+            )
+    if not real.parent.is_dir():
+        raise FileError(f"The folder of '{target}' does not exist. Make it: '{real.parent}'.")
+    if suffix == ".zarr":
+        _check_zarr(real, target)
+    from napari_implicitseg.atomic import probe_folder
+
+    probe_folder(real if real.is_dir() else real.parent, place)
+    # Workers may start elsewhere.
+    return real
+
+
+def _check_zarr(real: Path, target: str) -> None:
+    """Refuse what is there and is no zarr that labels can be added to."""
+    ours = (real / RECORDS).is_dir() or (real / "zarr.json").is_file()
+    if real.exists() and not ours and (not real.is_dir() or any(real.iterdir())):
+        raise OutputExistsError(
+            f"'{target}' already exists and is no zarr of format 3. Give another name."
+        )
+    if real.is_dir() and not os.access(real, os.W_OK):
+        raise FileError(f"'{target}' is read-only. Write to a folder you may write to.")
+
+
+def block_grid(
+    shape: tuple[int, ...], config: BatchConfig, halo: Sequence[int] | None = None
+) -> BlockGrid:
+    """Choose blocks.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    config : BatchConfig
+    halo : sequence of int, optional
+        Voxels the job sees around its blocks, unless options say otherwise; none by default.
+
+    Raises
+    ------
+    InputError
+        If there is no voxel, or options are of other numbers of axes.
+    """
+    ndim = len(shape)
+    if 0 in shape:
+        raise InputError(f"The source has shape {shape}: there is no voxel in it.")
+    if ndim not in _BLOCK:
+        raise InputError(f"The source has shape {shape}; needed are 2 or 3 axes of space.")
+    block = per_axis("block_shape", config.block_shape or (_BLOCK[ndim],), ndim)
+    if halo is None:
+        halo = (0,) * ndim
+    elif config.halo is not None:
+        halo = per_axis("halo", config.halo, ndim)
+    return BlockGrid(shape=shape, block_shape=block, halo=tuple(halo))
+
+
+def per_axis(name: str, values: Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Return one number per axis; one serves all."""
+    if len(values) == 1:
+        return tuple(values) * ndim
+    if len(values) != ndim:
+        raise InputError(f"{name} is {tuple(values)}, but the volume has {ndim} axes.")
+    return tuple(values)
