@@ -96,12 +96,17 @@ def test_blocks_are_marked_by_state_and_wait_again_in_the_next_stage():
     view.show(blocks, place_of(None, blocks.shape, PLAIN), "out.zarr")
     view.mark([event((0, 0, 0)), event((0, 0, 1), "done before"), event((1, 1, 1), "failed")])
     data = view.layer.data
-    assert [int(data[p]) for p in ((0, 0, 0), (0, 0, 1), (1, 1, 1), (0, 1, 0))] == [1, 2, 3, 0]
+    assert [int(data[p]) for p in ((0, 0, 0), (0, 0, 1), (1, 1, 1), (0, 1, 0))] == [1, 5, 6, 0]
     view.mark([event((0, 0, 0), stage="coarsen:1")])  # Of other blocks than these.
     assert int((data > 0).sum()) == 3
     view.mark([event((0, 1, 0), stage="fragments")])
     assert int((data > 0).sum()) == 1
-    assert data[0, 1, 0] == 1
+    assert data[0, 1, 0] == 4
+    # A task of several blocks, numbered by its round.
+    view.mark(
+        [BlockEvent(stage="fit:0", place=(7,), start=(0, 2, 4), stop=(4, 6, 8), state="done")]
+    )
+    assert [int(data[p]) for p in ((0, 0, 1), (0, 1, 1), (0, 0, 0))] == [4, 1, 0]
 
 
 def test_many_blocks_are_one_small_layer():

@@ -8,6 +8,7 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from napari_implicitseg.batch.label_steps import COARSEN
 from napari_implicitseg.widgets._camera import _canvas_size
 from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._neurons_parts import shifted
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from napari.components import ViewerModel
+    from numpy.typing import NDArray
 
     from napari_implicitseg.batch.blocks import BlockGrid
     from napari_implicitseg.batch.report import BlockEvent
@@ -25,8 +27,16 @@ __all__ = ["BLOCKS_OF", "STATES", "BlocksView", "lies_over"]
 BLOCKS_OF = "napari_implicitseg:blocks"
 """Key of `layer.metadata` that says which target a layer of blocks belongs to."""
 STATES = {"done": 1, "done before": 2, "failed": 3}
-"""What a block is marked with; 0 waits."""
-_COLOURS: dict[int | None, str] = {1: "#4fc26b", 2: "#4a90d9", 3: "#e04040"}
+"""What a block is marked with, and 3 more where every other one is; 0 waits."""
+_COLOURS: dict[int | None, str] = {
+    1: "#4fc26b",
+    2: "#4a90d9",
+    3: "#e04040",
+    # As on a chessboard, so that blocks can be told apart.
+    4: "#3aa256",
+    5: "#3777bb",
+    6: "#bb2f2f",
+}
 _OPACITY = 0.3
 _SHARE = 0.5
 """Share of the canvas that a block fills when the view goes there."""
@@ -128,12 +138,14 @@ class BlocksView:
             return
         data = layer.data
         for event in events:
-            if ":" in event.stage or len(event.place) != data.ndim:
+            name, _, number = event.stage.partition(":")
+            if name == COARSEN:
                 continue  # Coarser levels have other blocks.
-            if event.stage != self._stage:
-                self._stage = event.stage
+            if name != self._stage:
+                self._stage = name
                 data[...] = 0
-            data[event.place] = STATES[event.state]
+            box = _touched(event, blocks) if number else tuple(slice(i, i + 1) for i in event.place)
+            data[box] = STATES[event.state] + len(STATES) * _is_odd(box)
         self._refresh()
 
     def go_to(self, place: Sequence[int]) -> None:
@@ -173,3 +185,17 @@ class BlocksView:
         """Draw what was marked."""
         if self.layer is not None:
             self.layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+
+def _touched(event: BlockEvent, blocks: BlockGrid) -> tuple[slice, ...]:
+    """Return the blocks that what was done, which is no block, lies in."""
+    parts = zip(event.start, event.stop, blocks.block_shape, strict=True)
+    return tuple(slice(start // size, -(-stop // size)) for start, stop, size in parts)
+
+
+def _is_odd(box: tuple[slice, ...]) -> NDArray[np.uint8]:
+    """Return 1 for every other block of a box, and 0 for the others."""
+    total = np.zeros((1,) * len(box), np.int64)
+    for places in np.ogrid[box]:
+        total = total + places
+    return (total % 2).astype(np.uint8)

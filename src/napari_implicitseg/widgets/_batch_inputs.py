@@ -39,8 +39,12 @@ __all__ = [
 STAGES = {
     "predict": "Predicting",
     "fragments": "Fragments",
-    "contacts": "Contacts of fragments",
-    "relabel": "Writing objects",
+    "contacts": "Contacts",
+    "relabel": "Objects",
+    "scan": "Looking for objects",
+    "fit": "Fitting",
+    "paint": "Masks",
+    "compare": "Comparing",
 }
 """Stages over blocks, and what they are called."""
 _LINKAGES = {"mean": "mean", "single": "highest", "quantile": "median"}

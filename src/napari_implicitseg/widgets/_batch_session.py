@@ -325,7 +325,8 @@ def _estimated(request: BatchRequest, report: Any) -> Estimated:
 
 def _stage(name: str) -> str:
     """Return what a stage is called."""
-    return STAGES.get(name, name.partition(":")[0].capitalize())
+    name = name.partition(":")[0]
+    return STAGES.get(name, name.capitalize())
 
 
 def _failure(failure: BlockFailure) -> Failure:
