@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import numpy as np
@@ -354,3 +355,28 @@ def test_what_is_corrected_while_a_split_is_under_way_is_kept(cut, monkeypatch, 
     assert "corrected meanwhile" in notes[-1]
     assert len(corrections.work.edits) == 1
     assert scribbles.data.any()
+
+
+def test_m_merges_what_an_uncertain_decision_names(cut, qtbot):
+    viewer, widget, layer = cut(**PLACE)
+    corrections = widget.session.corrections
+    widget.session.move(0.9)  # So that more is left apart.
+    for _ in range(20):
+        press_key(viewer, "N")
+        settle(qtbot, widget)
+        if "Merge them by M" in widget.advice.text():
+            break
+    one, two = map(int, re.findall(r"Neurons (\d+) and (\d+) touch", widget.advice.text())[0])
+    count = corrections.count
+    assert corrections.current in (one, two)
+    plane = corrections._voxel[0]
+    shown = np.unique(layer.data[plane][widget.session.view._outline[plane] > 0])
+    assert set(shown) == {one, two}
+    press_key(viewer, "M")
+    settle(qtbot, widget)
+    assert corrections.count == count - 1
+    assert not corrections.merging
+    assert "Merged neurons" in widget.advice.text()
+    assert "N goes to the next." in widget.advice.text()
+    press_key(viewer, "M")  # Nothing is named any more: two clicks are asked for.
+    assert corrections.merging

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Corrections", "clicked_voxel", "describe"]
 
 _NAMES = {"merge": "Merging", "split": "Splitting", "freeze": "Freezing", "seeds": "Seeding"}
+_STEPS = 3
+"""Voxels between the ends of an edge of long reach, at most."""
 _LISTED = 200
 """Uncertain decisions looked up at a time."""
 
@@ -51,6 +53,8 @@ class Corrections:
         self.merging = False
         self._voxel: tuple[int, ...] | None = None
         self._first: tuple[int, ...] | None = None
+        # Two voxels whose objects a decision leaves apart: M merges them.
+        self._apart: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         # Decisions of the present state, looked up when asked for, and where some were shown.
         self._open: list[Decision] = []
         self._seen: set[tuple[tuple[int, ...], float]] = set()
@@ -109,7 +113,7 @@ class Corrections:
 
     def select(self, voxel: tuple[int, ...]) -> None:
         """Make the object at a voxel the current one; none where there is none."""
-        self._voxel = voxel
+        self._voxel, self._apart = voxel, None
         self._find_current()
 
     def _find_current(self) -> None:
@@ -120,7 +124,7 @@ class Corrections:
         self._view.mark(self.current)
 
     def _repaint(self) -> None:
-        self._open = []
+        self._open, self._apart = [], None
         if self.work is not None:
             self._view.repaint(self.work)
             self._find_current()
@@ -128,8 +132,10 @@ class Corrections:
     # Merging ------------------------------------------------------------------
 
     def start_merging(self) -> str:
-        """Let the next two clicks merge; say what to do."""
+        """Merge what an uncertain decision names, or let two clicks merge; say which."""
         self.needed()
+        if self._apart is not None:
+            return f"{self._merge(*self._apart)} N goes to the next."
         self.merging, self._first = True, None
         return "Click the first of two neurons to merge. Press M again to leave it."
 
@@ -155,10 +161,15 @@ class Corrections:
             self._first = voxel
             self.select(voxel)
             return f"Click what to merge with neuron {self.current}."
-        before = work.object_at(self._first), work.object_at(voxel)
-        work.merge(self._first, voxel)
+        return self._merge(self._first, voxel)
+
+    def _merge(self, first: tuple[int, ...], second: tuple[int, ...]) -> str:
+        """Merge the objects at two voxels; say so."""
+        work = self.needed()
+        before = work.object_at(first), work.object_at(second)
+        work.merge(first, second)
         self.stop_merging()
-        self._voxel = voxel
+        self._voxel = second
         self._repaint()
         return f"Merged neurons {before[0]} and {before[1]}; they are {self.current} now."
 
@@ -259,7 +270,20 @@ class Corrections:
             return None
         self._seen.add(_key(fresh[0]))
         self.select(fresh[0].voxel)
+        self._show_beside(fresh[0])
         return fresh[0]
+
+    def _show_beside(self, decision: Decision) -> None:
+        """Mark what a decision leaves apart from the current object, too."""
+        work, other = self.needed(), decision.objects[1]
+        if decision.joined:
+            return
+        if other == self.current:
+            other = decision.objects[0]
+        voxel = _nearest(work, decision.voxel, other)
+        if voxel is not None:
+            self._apart = decision.voxel, voxel
+            self._view.mark(self.current, other)
 
     def offer(self, decisions: list[Decision]) -> None:
         """Take decisions that were looked up; if all have been seen, from the beginning.
@@ -292,6 +316,20 @@ class Corrections:
                 "The layer of the neurons is gone. Press Segment; corrections made so far are kept."
             )
         return self.work
+
+
+def _nearest(work: Proofreading, voxel: tuple[int, ...], wanted: int) -> tuple[int, ...] | None:
+    """Return a voxel of an object some steps from another voxel at most, if there is one."""
+    box = tuple(
+        slice(max(0, v - _STEPS), min(n, v + _STEPS + 1))
+        for v, n in zip(voxel, work.fragments.shape, strict=True)
+    )
+    there = np.argwhere(work.lookup[work.fragments[box]] == wanted)
+    if not len(there):
+        return None
+    places = there + [part.start for part in box]
+    nearest = places[np.argmin(np.abs(places - voxel).sum(axis=1))]
+    return tuple(nearest.tolist())
 
 
 def _key(decision: Decision) -> tuple[tuple[int, ...], float]:

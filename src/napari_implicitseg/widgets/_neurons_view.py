@@ -105,12 +105,12 @@ class NeuronsView:
 
     # The current object -------------------------------------------------------
 
-    def mark(self, label: int) -> None:
-        """Mark an object, or none by 0."""
+    def mark(self, label: int, beside: int = 0) -> None:
+        """Mark an object, or none by 0; a thinner outline has what it may be merged with."""
         layer = self.layer
         if layer is None:
             return
-        self._outline.follow(layer, label)
+        self._outline.follow(layer, label, beside)
         if label and layer.selected_label != label:
             layer.selected_label = label
             if layer.show_selected_label:
@@ -184,13 +184,13 @@ class _Outline:
 
     def __init__(self) -> None:
         self._labels: NDArray[Any] = np.zeros((1, 1), np.uint32)
-        self.label = 0
+        self.label = self.beside = 0
 
-    def follow(self, layer: Labels | None, label: int) -> None:
-        """Be the outline of an object of a layer."""
+    def follow(self, layer: Labels | None, label: int, beside: int = 0) -> None:
+        """Be the outline of an object of a layer, and a thin one of another beside it."""
         if layer is not None:
             self._labels = layer.data
-        self.label = label
+        self.label, self.beside = label, beside
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -212,7 +212,11 @@ class _Outline:
         inside = mask
         for _ in range(_OUTLINE):
             inside = _eroded(inside)
-        return (mask & ~inside).view(np.uint8)
+        outline = mask & ~inside
+        if self.beside:
+            other = part == self.beside
+            outline |= other & ~_eroded(other)
+        return outline.view(np.uint8)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole: NDArray[Any] = self[...]
