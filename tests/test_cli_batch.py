@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_implicitseg.volumes import read_labels
 
@@ -142,3 +143,29 @@ def test_a_changed_option_is_refused_until_restart(source, tmp_path):
     assert done.returncode == 1
     assert "config.threshold was 0.5, now 0.2" in done.stderr
     assert run(*words, "--threshold", "0.2", "--restart").returncode == 0
+
+
+def test_a_halo_of_nothing_and_ids_of_64_bits_are_taken(source, tmp_path):
+    flags = ("--block-shape", "8,16,16", "--workers", "0", "--fragments", "distance")
+    words = ("--source", source, "--target", tmp_path / "out.zarr", *flags)
+    done = run("batch", *words, "--halo", "0,0,0", "--json")
+    assert json.loads(done.stdout)["halo"] == [0, 0, 0]
+    assert run("batch", *words, "--halo", "1,-2,3").returncode == 2
+    labels = np.zeros((20, 20), np.uint64)
+    labels[4:9, 4:12], labels[12:18, 3:9] = 2**40, 7
+    zarr.create_array(tmp_path / "labels.zarr", data=labels)
+    words = ("--source", tmp_path / "labels.zarr", "--target", tmp_path / "r.zarr")
+    words = ("batch", "--job", "repair", *words, "--workers", "0")
+    done = run(*words, "--ids", f"7, {2**40}", "--json")
+    assert json.loads(done.stdout)["facts"]["objects"] == 2
+    for ids in ("0", "9-3", "a", "1,,2"):
+        assert run(*words, "--ids", ids).returncode == 2
+
+
+def test_a_fit_that_is_none_is_said_also_beside_flags_of_the_fit(source, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("job: repair\nfit: [1]\n")
+    words = ("--source", source, "--target", tmp_path / "out.zarr", "--per-slice")
+    done = run("batch", recipe, *words)
+    assert done.returncode == 1
+    assert "error: fit is [1]; give options by name" in done.stderr

@@ -136,6 +136,7 @@ def test_every_contribution_names_a_command_that_is_there():
         "Volume to neurons",
         "Evaluate labels",
         "Batch",
+        "Train U-Net",
     ]
     assert "napari/layers/annotate" in found.menus
 

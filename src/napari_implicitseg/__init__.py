@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         Hierarchy,
         ImplicitSegError,
         MalisCounts,
+        SemanticConfig,
+        SemanticModel,
         TrainConfig,
         TrainingVolume,
         UnsatisfiedStroke,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         convert,
         embed_image,
         evaluate,
+        evaluate_semantic,
         fit_scribbles,
         labels_to_affinities,
         load_model,
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
         run_batch,
         segment_affinities,
         train_affinities,
+        train_semantic,
     )
 
 __all__ = [
@@ -59,6 +63,8 @@ __all__ = [
     "Hierarchy",
     "ImplicitSegError",
     "MalisCounts",
+    "SemanticConfig",
+    "SemanticModel",
     "TrainConfig",
     "TrainingVolume",
     "UnsatisfiedStroke",
@@ -67,6 +73,7 @@ __all__ = [
     "convert",
     "embed_image",
     "evaluate",
+    "evaluate_semantic",
     "fit_scribbles",
     "labels_to_affinities",
     "load_model",
@@ -77,6 +84,7 @@ __all__ = [
     "run_batch",
     "segment_affinities",
     "train_affinities",
+    "train_semantic",
 ]
 
 __version__ = _version("napari-implicitseg")

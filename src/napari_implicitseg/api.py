@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.hierarchy.segmentation import segment_affinities
     from napari_implicitseg.hierarchy.tree import Hierarchy
     from napari_implicitseg.models.affinity import AffinityModel
-    from napari_implicitseg.models.folder import load_model
+    from napari_implicitseg.models.loading import load_model
+    from napari_implicitseg.models.semantic import SemanticModel
+    from napari_implicitseg.semantic_config import SemanticConfig
+    from napari_implicitseg.semantic_jobs import evaluate_semantic, train_semantic
     from napari_implicitseg.training.examples import TrainingVolume
     from napari_implicitseg.volumes.converting import convert
 
@@ -42,6 +45,8 @@ __all__ = [
     "Hierarchy",
     "ImplicitSegError",
     "MalisCounts",
+    "SemanticConfig",
+    "SemanticModel",
     "TrainConfig",
     "TrainingVolume",
     "UnsatisfiedStroke",
@@ -50,6 +55,7 @@ __all__ = [
     "convert",
     "embed_image",
     "evaluate",
+    "evaluate_semantic",
     "fit_scribbles",
     "labels_to_affinities",
     "load_model",
@@ -60,6 +66,7 @@ __all__ = [
     "run_batch",
     "segment_affinities",
     "train_affinities",
+    "train_semantic",
 ]
 
 # What fits do without is imported when it is asked for.
@@ -71,18 +78,22 @@ _LAZY = {
     "Evaluation": "evaluation",
     "Hierarchy": "hierarchy.tree",
     "MalisCounts": "affinities.malis",
+    "SemanticConfig": "semantic_config",
+    "SemanticModel": "models.semantic",
     "TrainingVolume": "training.examples",
     "build_hierarchy": "hierarchy.building",
     "convert": "volumes.converting",
     "evaluate": "evaluation",
+    "evaluate_semantic": "semantic_jobs",
     "labels_to_affinities": "affinities.ops",
-    "load_model": "models.folder",
+    "load_model": "models.loading",
     "malis_loss": "affinities.malis",
     "malis_pair_counts": "affinities.malis",
     "predict_affinities": "affinity_jobs",
     "run_batch": "batch.pipeline",
     "segment_affinities": "hierarchy.segmentation",
     "train_affinities": "affinity_jobs",
+    "train_semantic": "semantic_jobs",
 }
 
 

@@ -102,3 +102,16 @@ def test_workers_that_come_later_are_counted(monkeypatch):
     cluster.slots = 5
     made._count()
     assert made.workers == 5
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("fit:2", "--most-voxels"), ("fragments", "--block-shape")]
+)
+def test_what_needs_less_memory_is_said_by_stage(monkeypatch, stage, words):
+    def short(job, stage, place):
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "run_block", short)
+    (outcome,) = engine.LocalEngine(0).run(None, stage, [(0,)])
+    assert "not enough memory" in outcome.error
+    assert words in outcome.error

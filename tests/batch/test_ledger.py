@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -143,3 +145,61 @@ def test_a_damaged_intermediate_result_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(FileError, match="a.npz.*--restart"):
         load_arrays(path)
+
+
+def test_a_restart_that_is_killed_leaves_no_record_that_counts(ledger, monkeypatch):
+    ledger.record("predict", "0", {})
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.begin(ABOUT, restart=True)
+    # What it had made may be half gone; its folder says that there was such a job.
+    assert ledger.folder.is_dir()
+    assert ledger.begin(ABOUT) is False
+    assert ledger.get("predict", "0") is None
+
+
+def test_records_that_cannot_be_removed_are_not_taken_for_new_ones(ledger, monkeypatch):
+    ledger.record("predict", "0", {})
+
+    def refused(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    with pytest.raises(FileError, match="Cannot write"):
+        ledger.begin({**ABOUT, "source": 1}, restart=True)
+    with pytest.raises(FileError, match="Cannot write"):
+        ledger.begin({**ABOUT, "source": 1})
+
+
+def test_a_block_written_again_is_never_away(array, monkeypatch):
+    from napari_implicitseg.batch import block_arrays
+
+    box = (slice(0, 4), slice(0, 8))
+    values = np.arange(1, 33, dtype=np.uint16).reshape(4, 8)
+    write_block(array, box, values)
+    replace_file, seen = block_arrays.replace_file, []
+
+    @contextlib.contextmanager
+    def looking(path, *, overwrite):
+        with replace_file(path, overwrite=overwrite) as temporary:
+            yield temporary
+            seen.append((open_array(array)[box] == values).all())
+
+    monkeypatch.setattr(block_arrays, "replace_file", looking)
+    write_block(array, box, values)
+    assert seen == [True, True]
+
+
+def test_what_a_killed_writer_has_left_is_removed(array):
+    box = (slice(0, 4), slice(0, 4))
+    (file,) = chunk_files(array, open_array(array), box)
+    file.parent.mkdir(parents=True)
+    left = file.with_name(f".{file.name}-0123abcd.tmp")
+    left.write_bytes(b"half")
+    write_block(array, box, np.ones((4, 4), np.uint16))
+    assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,15 +61,16 @@ def test_a_full_disk_leaves_no_half_file(source, tmp_path, monkeypatch):
 
     whole = tmp_path / "whole.zarr"
     run_batch(source, whole, config=BatchConfig(**BLOCKS))
-    target, full, flush = tmp_path / "out.zarr", [True], block_arrays.flush
+    target, full, replace_file = tmp_path / "out.zarr", [True], block_arrays.replace_file
 
-    def flush_or_not(paths):
-        paths = list(paths)
-        if full and any("labels" in str(p) for p in paths):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(paths)
+    @contextlib.contextmanager
+    def full_or_not(path, *, overwrite):
+        with replace_file(path, overwrite=overwrite) as temporary:
+            yield temporary
+            if full and "labels" in path.parts:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(block_arrays, "flush", flush_or_not)
+    monkeypatch.setattr(block_arrays, "replace_file", full_or_not)
     report = run_batch(source, target, config=BatchConfig(**BLOCKS, retries=0))
     assert {failure.stage for failure in report.failed} == {"relabel"}
     assert "Free some space" in report.failed[0].error
@@ -179,3 +182,25 @@ def test_a_scheduler_that_is_lost_is_said_and_the_job_goes_on_later(source, tmp_
         assert time.monotonic() - start < 90
     assert run_batch(source, target, config=BatchConfig(**BLOCKS)).ok
     assert digest(target / "labels") == digest(whole / "labels")
+
+
+def test_a_disk_that_is_full_where_arrays_are_made_is_said_in_words(source, tmp_path, monkeypatch):
+    from zarr.storage import _local
+
+    put, away = _local._put, [""]
+
+    def full(path, *arguments, **options):
+        if away[0] in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return put(path, *arguments, **options)
+
+    whole = tmp_path / "whole.zarr"
+    run_batch(source, whole, config=BatchConfig(**BLOCKS))
+    for away[0] in (".implicitseg", "labels"):
+        with monkeypatch.context() as patch:
+            patch.setattr(_local, "_put", full)
+            with pytest.raises(FileError, match="Free some space"):
+                run_batch(source, tmp_path / "out.zarr", config=BatchConfig(**BLOCKS))
+        assert run_batch(source, tmp_path / "out.zarr", config=BatchConfig(**BLOCKS)).ok
+        assert digest(tmp_path / "out.zarr" / "labels") == digest(whole / "labels")
+        shutil.rmtree(tmp_path / "out.zarr")

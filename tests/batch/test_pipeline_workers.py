@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,12 +94,12 @@ def test_an_address_where_nobody_answers_is_said(source, tmp_path, monkeypatch):
         run_batch(source, tmp_path / "out.zarr", config=config)
 
 
-def command(source: Path, target: Path, workers: int) -> subprocess.Popen[bytes]:
+def command(source: Path, target: Path, workers: int, **options: Any) -> subprocess.Popen[bytes]:
     """Start the command in a session of its own, so that all of it can be killed."""
     words = [sys.executable, "-m", "napari_implicitseg.cli", "batch", "--source", source]
     words += ["--target", target, "--block-shape", "8,16,16", "--halo", "8,8,8"]
     words += ["--fragments", "distance", "--workers", workers]
-    return subprocess.Popen(list(map(str, words)), start_new_session=True)
+    return subprocess.Popen(list(map(str, words)), start_new_session=True, **options)
 
 
 def records(target: Path) -> int:
@@ -135,4 +136,20 @@ def test_a_process_killed_goes_on_in_another(source, expected, tmp_path):
     report = run_batch(source, target, config=BatchConfig(**BLOCKS, workers=0))
     assert report.resumed
     assert sum(s.done_before for s in report.stages) >= min(done, 20) - 4
+    assert digest(target / "labels") == expected
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals send Ctrl-C to groups of processes")
+def test_ctrl_c_ends_all_processes_without_a_traceback(source, expected, tmp_path):
+    target = tmp_path / "out.zarr"
+    process = command(source, target, 2, stderr=subprocess.PIPE)
+    while process.poll() is None and records(target) < 4:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.decode().splitlines()[-1] == "error: Interrupted."
+    assert b"Traceback" not in said
+    assert b"KeyboardInterrupt" not in said
+    assert run_batch(source, target, config=BatchConfig(**BLOCKS, workers=0)).resumed
     assert digest(target / "labels") == expected

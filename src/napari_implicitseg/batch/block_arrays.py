@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_implicitseg.atomic import explain
-from napari_implicitseg.batch.ledger import flush
+from napari_implicitseg.atomic import explain, replace_file
 from napari_implicitseg.errors import FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import zarr
@@ -21,7 +19,17 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.batch.blocks import Box
 
-__all__ = ["chunk_files", "load_arrays", "open_array", "read_block", "save_arrays", "write_block"]
+__all__ = [
+    "chunk_files",
+    "clear_left",
+    "in_memory",
+    "load_arrays",
+    "open_array",
+    "place_files",
+    "read_block",
+    "save_arrays",
+    "write_block",
+]
 
 
 def open_array(path: Path, *, write: bool = False) -> zarr.Array[Any]:
@@ -47,7 +55,8 @@ def chunk_files(path: Path, array: Any, box: Box) -> Iterator[Path]:
 def write_block(path: Path, box: Box, values: NDArray[Any], *, array: Any = None) -> int:
     """Write whole files of an array and wait until they are on the disk.
 
-    What an interrupted writer left in their place is removed first: it might be torn.
+    Each file is put in its place in one step: a reader, or another writer of the same block,
+    never meets half of it or none.
 
     Parameters
     ----------
@@ -70,25 +79,57 @@ def write_block(path: Path, box: Box, values: NDArray[Any], *, array: Any = None
         If the disk is full or cannot be written.
     """
     target = open_array(path, write=True) if array is None else array
-    files = list(chunk_files(path, target, box))
-    try:
-        for file in files:
-            file.unlink(missing_ok=True)
-        target[box] = values
-        flush(files)
-        return sum(file.stat().st_size for file in files if file.exists())
-    except OSError as error:
-        # Half a file is worse than none: its space is free again, too.
-        for file in files:
-            with contextlib.suppress(OSError):
+    memory, files = in_memory(target)
+    memory[box] = values
+    return place_files(path, memory, files, box)
+
+
+def in_memory(array: zarr.Array[Any]) -> tuple[zarr.Array[Any], dict[str, Any]]:
+    """Return an empty array of the same form, and the files that what is written to it becomes."""
+    from zarr import Array, AsyncArray
+    from zarr.storage import MemoryStore, StorePath
+
+    files: dict[str, Any] = {}
+    place = StorePath(MemoryStore(files))
+    made: Any = AsyncArray(metadata=array.metadata, store_path=place, config=array.config)
+    return Array(made), files
+
+
+def place_files(path: Path, array: Any, files: Mapping[str, Any], box: Box) -> int:
+    """Put the files of a box into the folder of an array, each in one step; their bytes.
+
+    What an interrupted writer left of them is removed.
+
+    Raises
+    ------
+    FileError
+        If the disk is full or cannot be written.
+    """
+    total = 0
+    for file in chunk_files(path, array, box):
+        content = files.get(file.relative_to(path).as_posix())
+        try:
+            clear_left(file)
+            if content is None:
                 file.unlink(missing_ok=True)
-        raise explain(error, path, "write") from error
+                continue
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replace_file(file, overwrite=True) as temporary:
+                temporary.write_bytes(content.as_buffer_like())
+        except OSError as error:
+            raise explain(error, path, "write") from error
+        total += len(content)
+    return total
+
+
+def clear_left(file: Path) -> None:
+    """Remove what a killed writer of a file has left beside it; see `replace_file`."""
+    for left in file.parent.glob(f".{file.stem}-*.tmp{file.suffix}"):
+        left.unlink(missing_ok=True)
 
 
 def save_arrays(path: Path, **arrays: NDArray[Any]) -> int:
     """Write arrays into a file in one step, and wait until they are on the disk; its bytes."""
-    from napari_implicitseg.atomic import replace_file
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(path, overwrite=True) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

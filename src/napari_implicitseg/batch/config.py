@@ -14,7 +14,7 @@ from napari_implicitseg.errors import InputError
 
 __all__ = ["BatchConfig", "JobKind"]
 
-JobKind = Literal["predict", "segment", "repair", "scribble", "evaluate"]
+JobKind = Literal["predict", "segment", "repair", "scribble", "semantic", "evaluate"]
 """What is done to the volume."""
 
 _CHOICES: dict[str, tuple[object, ...]] = {
@@ -39,9 +39,13 @@ _LEAST = {
     "background": 0,
     "most_voxels": 1,
 }
+_MOST_ID = 2**64 - 1
+_MOST = {"ignore": _MOST_ID, "background": _MOST_ID, "seed": 2**63 - 1}
 _UNSET = ("min_size", "time", "channel", "workers", "ignore", "background")
 """Numbers that may be None."""
 _SHARES = ("threshold", "quantile")
+_LONGEST_NAME = 100
+_NOT_NAMES = ("zarr.json", ".lock")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TEXTS = ("model", "name", "device", "unit", "scheduler", "scribbles", "truth")
 _PATHS = ("model", "scribbles", "truth")
@@ -55,11 +59,12 @@ _USED: dict[str, tuple[str, ...]] = {
     "segment": (*_NETWORK, "threshold", "linkage", "quantile", "fragments", "min_size"),
     "repair": (*_FITS, "ids"),
     "scribble": (*_FITS, "channel", "scribbles", "evidence", "coupling", "background"),
+    "semantic": ("precision", "device", "channel"),
     "evaluate": ("ignore", "border", "background"),
 }
 """Options that only some jobs look at."""
-_ONLY = {"model": ("predict", "segment"), "truth": ("evaluate",)}
-_NAMED = {"repair": "repaired", "scribble": "objects"}
+_ONLY = {"model": ("predict", "segment", "semantic"), "truth": ("evaluate",)}
+_NAMED = {"repair": "repaired", "scribble": "objects", "semantic": "classes"}
 _NEURONS = "neurons"
 _FIT = FitConfig()
 
@@ -70,15 +75,15 @@ class BatchConfig:
 
     Attributes
     ----------
-    job : {"segment", "predict", "repair", "scribble", "evaluate"}
+    job : {"segment", "predict", "repair", "scribble", "semantic", "evaluate"}
         Labels of objects, by affinities; affinities; labels whose objects have a shape; objects
-        of a shape from scribbles; or figures of how far labels are from the truth.
+        of a shape from scribbles; classes; or figures of how far labels are from the truth.
     model : str, optional
         Folder of a model, or the name of a shipped one: needed to predict, and to segment a
         volume that does not hold affinities.
     name : str, optional
         Of the labels: they lie in the target's ``labels/NAME``. By default "neurons", of repaired
-        labels "repaired", of scribbles "objects".
+        labels "repaired", of scribbles "objects", of classes "classes".
     block_shape : tuple of int, optional
         Voxels of a block along each axis; by default 128, in 2D 1024. Blocks are the files
         of the results.
@@ -207,6 +212,14 @@ class BatchConfig:
             )
         if not isinstance(self.restart, bool):
             raise InputError(f"restart is {self.restart!r}; use True or False.")
+        if self.ids is not None and max(self.ids) > _MOST_ID:
+            raise InputError(f"ids holds {max(self.ids)}; ids go up to {_MOST_ID}.")
+        if len(str(self.name)) > _LONGEST_NAME:
+            raise InputError(f"name has {len(str(self.name))} letters; give up to {_LONGEST_NAME}.")
+        if str(self.name).lower().endswith(_NOT_NAMES):
+            raise InputError(
+                f"name is {self.name!r}, which files beside the labels are called; give another."
+            )
         _check_border(self.border)
         self._check_needed()
 
@@ -216,6 +229,10 @@ class BatchConfig:
             raise InputError(
                 "The job predict needs a model: a folder, or the name of a shipped one such as "
                 "fibsem-isotropic (--model)."
+            )
+        if self.job == "semantic" and self.model is None:
+            raise InputError(
+                "The job semantic needs a model: a folder that semantic train wrote (--model)."
             )
         if self.job == "evaluate" and self.truth is None:
             raise InputError(
@@ -237,6 +254,9 @@ class BatchConfig:
             return
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name} is {value!r}; give a whole number from {least}.")
+        most = _MOST.get(name)
+        if most is not None and value > most:
+            raise InputError(f"{name} is {value}; give a whole number up to {most}.")
 
     def matters(self) -> dict[str, Any]:
         """Return the options the result depends on."""

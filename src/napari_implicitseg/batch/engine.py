@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_implicitseg.batch.jobs import run_block
@@ -32,6 +34,8 @@ _DEVICE = "GPU"
 """What dask calls the device that a worker holds."""
 _ON_DEVICES = ("predict",)
 """Stages that only workers with a device take, if others have none."""
+_BY_OBJECTS = "fit"
+"""Stages whose tasks are as large as objects are, and not as blocks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +186,30 @@ def local_cluster(devices: Sequence[str | None]) -> Iterator[tuple[Any, int]]:
         for number, device in enumerate(devices)
     }
     address = {"host": _HERE, "port": 0, "dashboard": True, "dashboard_address": f"{_HERE}:0"}
-    with (
-        dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-        SpecCluster(workers, {"cls": Scheduler, "options": address}, silence_logs=50) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client, threads
+    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+        with _deaf_children():
+            made = SpecCluster(workers, {"cls": Scheduler, "options": address}, silence_logs=50)
+        with made as cluster, Client(cluster, set_as_default=False) as client:
+            yield client, threads
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let threads that are started now, and their processes, not hear of Ctrl-C.
+
+    A terminal sends it to all processes. The one that asked for the work stops the others; on
+    their own they would end with a traceback each.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # When it starts the tracker, multiprocessing lets the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _held(device: str | None) -> dict[str, Any]:
@@ -255,7 +277,7 @@ class DaskEngine:
             while running:
                 future = next(done)
                 place = running.pop(future)
-                yield self._outcome(future, place)
+                yield self._outcome(future, stage, place)
                 self._count()
                 for following in _some(waiting, self._ahead - len(running)):
                     self._submit(job, stage, following, running, done)
@@ -274,7 +296,7 @@ class DaskEngine:
         running[future] = place
         done.add(future)
 
-    def _outcome(self, future: Any, place: Place) -> Outcome:
+    def _outcome(self, future: Any, stage: str, place: Place) -> Outcome:
         """Return what a worker said, or what became of it."""
         from dask.distributed import KilledWorker
 
@@ -292,10 +314,17 @@ class DaskEngine:
         text = " ".join(str(error).split())
         if type(error).__name__ == "KilledWorker":
             text = (
-                "its worker died several times, perhaps for lack of memory: use smaller blocks "
-                "(--block-shape) or fewer workers"
+                f"its worker died several times, perhaps for lack of memory: use {_less(stage)} or "
+                "fewer workers"
             )
         return Outcome(place=place, error=text or type(error).__name__)
+
+
+def _less(stage: str) -> str:
+    """Return what makes a stage take less memory."""
+    if stage.startswith(f"{_BY_OBJECTS}:"):
+        return "fewer voxels around an object (--most-voxels)"
+    return "smaller blocks (--block-shape)"
 
 
 def _some(items: Iterator[Any], count: int) -> Iterator[Any]:
@@ -316,7 +345,7 @@ def _attempt(job: Job, stage: str, place: Place, retries: int) -> Outcome:
             if last or isinstance(error, InputError):
                 text = " ".join(str(error).split())
                 if isinstance(error, MemoryError):
-                    text = "there is not enough memory: use smaller blocks (--block-shape)"
+                    text = f"there is not enough memory: use {_less(stage)}"
                 return Outcome(place=place, error=text or type(error).__name__)
         time.sleep(_PAUSE)
     raise AssertionError

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.atomic import explain, replace_file
-from napari_implicitseg.batch.block_arrays import chunk_files
+from napari_implicitseg.batch.block_arrays import clear_left, in_memory, place_files
 from napari_implicitseg.batch.blocks import BlockGrid, chunks_in, size_of
-from napari_implicitseg.batch.ledger import flush, flush_tree
+from napari_implicitseg.batch.ledger import flush_tree
+from napari_implicitseg.batch.lock import locked
 from napari_implicitseg.errors import FileError
 from napari_implicitseg.volumes.layout import Layout
 from napari_implicitseg.volumes.zarr_write import Multiscale, axes_of, create_labels
@@ -36,6 +37,7 @@ __all__ = [
     "publish_labels",
     "remove",
     "write_report",
+    "writing",
     "zarr_group",
 ]
 
@@ -43,6 +45,9 @@ ONCE = "once"
 """Stage of the records of what is done once."""
 COARSEN = "coarsen"
 """Stage of coarser levels; their number follows a colon."""
+
+_LISTING = "labels.lock"
+"""Of what jobs of one target share."""
 
 
 def is_coarser(stage: str) -> bool:
@@ -67,26 +72,29 @@ def prepare_labels(
         Whether the target is an image of which these are the labels.
     """
     done = job.ledger.get(ONCE, "labels")
-    if done is not None:
+    # Somebody may have removed them since.
+    if done is not None and (job.labels / "zarr.json").is_file():
         group: Any = zarr_group(job.labels)
         arrays = tuple(group[str(n)] for n in range(int(done["levels"])))
         return Multiscale(group=group, arrays=arrays, method="mode", attributes=done["attributes"])
-    zarr_group(job.labels.parent.parent)
-    zarr_group(job.labels.parent)
+    with locked(job.folder.with_name(_LISTING), wait=True), writing(job.labels):
+        zarr_group(job.labels.parent.parent)
+        zarr_group(job.labels.parent)
     remove(job.labels)
     forget(job, writers, COARSEN)
     block = job.grid.block_shape
-    made = create_labels(
-        job.labels,
-        job.grid.shape,
-        dtype,
-        axes_of(voxels),
-        name=job.labels.name,
-        layout=Layout(chunks=chunks_in(block), shards=block),
-        inside=inside,
-        publish=False,
-    )
-    flush_tree(job.labels)
+    with writing(job.labels):
+        made = create_labels(
+            job.labels,
+            job.grid.shape,
+            dtype,
+            axes_of(voxels),
+            name=job.labels.name,
+            layout=Layout(chunks=chunks_in(block), shards=block),
+            inside=inside,
+            publish=False,
+        )
+        flush_tree(job.labels)
     content = {"levels": len(made.arrays), "attributes": dict(made.attributes)}
     job.ledger.record(ONCE, "labels", content)
     return made
@@ -109,15 +117,12 @@ def coarsen_block(labels: Path, stage: str, place: Place) -> dict[str, Any]:
     level = int(stage.partition(":")[2])
     group = zarr.open_group(labels, mode="r+")
     arrays: list[Any] = [group[str(n)] for n in range(level + 1)]
-    made = Multiscale(group=group, arrays=tuple(arrays), method="mode")
-    parts = zip(place, made.unit(level), arrays[level].shape, strict=True)
+    memory, files = in_memory(arrays[level])
+    made = Multiscale(group=group, arrays=(*arrays[:level], memory), method="mode")
+    parts = zip(place, made.unit(level), memory.shape, strict=True)
     block = tuple(slice(i * u, min((i + 1) * u, n)) for i, u, n in parts)
-    files = list(chunk_files(labels / str(level), arrays[level], block))
-    for file in files:
-        file.unlink(missing_ok=True)
     made.write_coarser(level, block)
-    flush(files)
-    size = sum(file.stat().st_size for file in files if file.exists())
+    size = place_files(labels / str(level), memory, files, block)
     return {"voxels": size_of(block), "bytes": size}
 
 
@@ -125,10 +130,12 @@ def publish_labels(job: Job, made: Multiscale) -> None:
     """Write the metadata that make the labels an image, and list them in their group."""
     publish(job.labels, made.attributes)
     folder = job.labels.parent
-    listed = zarr_group(folder).attrs.asdict().get("ome", {})
-    names = list(listed.get("labels", []))
-    if job.labels.name not in names:
-        publish(folder, {"ome": {"version": "0.5", **listed, "labels": [*names, job.labels.name]}})
+    with locked(job.folder.with_name(_LISTING), wait=True):
+        listed = zarr_group(folder).attrs.asdict().get("ome", {})
+        names = list(listed.get("labels", []))
+        if job.labels.name not in names:
+            names.append(job.labels.name)
+            publish(folder, {"ome": {"version": "0.5", **listed, "labels": names}})
 
 
 def zarr_group(path: Path) -> Any:
@@ -157,8 +164,18 @@ def publish(folder: Path, attributes: Mapping[str, Any]) -> None:
     except OSError as error:
         raise explain(error, path, "read") from error
     document["attributes"] = {**document.get("attributes", {}), **attributes}
+    clear_left(path)
     with replace_file(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in words what goes wrong with the disk while something is made there."""
+    try:
+        yield
+    except OSError as error:
+        raise explain(error, path, "write") from error
 
 
 def remove(*paths: Path) -> None:

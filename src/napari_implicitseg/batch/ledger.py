@@ -74,12 +74,10 @@ class Ledger:
                 self._forget({record for option in changed for record in late[option]})
                 _write(path, wanted)
                 return True
-        if restart:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        # Without this document nobody knows what the records are of.
+        if self.folder.exists() and (restart or found is None):
+            self._empty()
             found = None
-        if found is None and self.folder.exists():
-            # Nobody knows what its records are of.
-            shutil.rmtree(self.folder, ignore_errors=True)
         if found is not None:
             changes = _differences(found, wanted)
             if changes:
@@ -96,6 +94,23 @@ class Ledger:
         _write(path, wanted)
         return False
 
+    def _empty(self) -> None:
+        """Remove all that is there but the folder, by which the job is known.
+
+        The document goes first: whatever an interruption leaves counts as nothing then.
+        """
+        path = self.folder / _ABOUT
+        try:
+            path.unlink(missing_ok=True)
+            flush([self.folder])
+            for entry in list(self.folder.iterdir()):
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
+        except OSError as error:
+            raise explain(error, self.folder, "write") from error
+
     def _forget(self, records: Iterable[str]) -> None:
         """Remove records of stages, with what follows a colon in their names, or single ones."""
         for record in records:
@@ -104,10 +119,17 @@ class Ledger:
             for folder in done.iterdir() if done.is_dir() else ():
                 if folder.name.split(":", maxsplit=1)[0] != stage:
                     continue
-                if name:
-                    (folder / f"{name}.json").unlink(missing_ok=True)
-                else:
-                    shutil.rmtree(folder)
+                try:
+                    if name:
+                        (folder / f"{name}.json").unlink(missing_ok=True)
+                    else:
+                        shutil.rmtree(folder)
+                except OSError as error:
+                    raise explain(error, folder, "write") from error
+
+    def about(self) -> dict[str, Any]:
+        """Return what the job that was begun depends on; nothing if none was."""
+        return _read(self.folder / _ABOUT) or {}
 
     def get(self, stage: str, name: str) -> dict[str, Any] | None:
         """Return the record of a block, or None if it is not done."""
@@ -123,7 +145,10 @@ class Ledger:
     def record(self, stage: str, name: str, content: Mapping[str, Any]) -> None:
         """Write down that a block is done; its data must be on the disk by now."""
         folder = self.folder / "done" / stage
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise explain(error, folder, "write") from error
         _write(folder / f"{name}.json", content)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.batch.blocks import size_of
 from napari_implicitseg.batch.jobs import Needs
-from napari_implicitseg.batch.neuron_stages import predicted
+from napari_implicitseg.batch.predicting import predicted, window_bytes
 from napari_implicitseg.batch.raw_source import open_raw
 from napari_implicitseg.hierarchy.fragments import make_fragments
 
@@ -83,13 +83,4 @@ def _worker_bytes(job: NeuronJob, place: Place, segments: bool) -> int:
     """Memory of a worker at its largest."""
     outer, edges = size_of(job.grid.outer(place)), len(job.affinities.offsets)
     needed = outer * (edges * 5 + _FRAGMENT_BYTES) if segments else 0
-    if job.raw is not None and job.tile is not None:
-        config = open_raw(job.raw)[2].network.config
-        lead = len(job.grid.shape) - config.ndim
-        window = math.prod(
-            side + 2 * halo
-            for side, halo in zip(job.tile, (*(0,) * lead, *config.halo), strict=True)
-        )
-        block = size_of(job.grid.core(place)) * edges * 5
-        needed = max(needed, int(window * 4 * config.features_held) + block)
-    return needed
+    return max(needed, 0 if job.raw is None else window_bytes(job, place))

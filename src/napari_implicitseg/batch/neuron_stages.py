@@ -18,9 +18,8 @@ from napari_implicitseg.batch.block_arrays import (
     write_block,
 )
 from napari_implicitseg.batch.blocks import block_name, relative, size_of
-from napari_implicitseg.batch.jobs import Job, torch_threads
 from napari_implicitseg.batch.label_steps import coarsen_block, is_coarser
-from napari_implicitseg.batch.raw_source import open_raw
+from napari_implicitseg.batch.predicting import PredictingJob, predicted
 from napari_implicitseg.batch.stitch import (
     block_contacts,
     joined_pieces,
@@ -36,26 +35,18 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.batch.affinity_store import AffinityStore
     from napari_implicitseg.batch.jobs import Needs, Place
-    from napari_implicitseg.batch.raw_source import RawSource
-    from napari_implicitseg.models.normalise import Scaling
 
-__all__ = ["NeuronJob", "predicted"]
+__all__ = ["NeuronJob"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NeuronJob(Job):
+class NeuronJob(PredictingJob):
     """Affinities of a volume, and objects made of them.
 
     Attributes
     ----------
     affinities : AffinityStore
         Where affinities are, or will be.
-    raw : RawSource, optional
-        What affinities are predicted from.
-    scaling : Scaling, optional
-        Of its grey levels, measured over the whole volume.
-    tile : tuple of int, optional
-        Voxels predicted at a time.
     method : str
         How fragments are made.
     min_size, min_affinity
@@ -63,9 +54,6 @@ class NeuronJob(Job):
     """
 
     affinities: AffinityStore
-    raw: RawSource | None = None
-    scaling: Scaling | None = None
-    tile: tuple[int, ...] | None = None
     method: str = ""
     min_size: int = 0
     min_affinity: float = 0.0
@@ -116,33 +104,6 @@ def predict_block(job: NeuronJob, place: Place) -> dict[str, Any]:
     whole = (slice(0, len(values)), *core)
     size = write_block(job.affinities.path / "0", whole, values)
     return {"voxels": size_of(core), "bytes": size, "compute": round(spent, 4)}
-
-
-def predicted(job: NeuronJob, place: Place) -> NDArray[np.float32]:
-    """Return the affinities of a block: (K, *S)."""
-    from napari_implicitseg.devices import find_device
-    from napari_implicitseg.models.tiles import predict_tiles
-
-    assert job.raw is not None
-    assert job.scaling is not None
-    raw, _, model = open_raw(job.raw)
-    scaling = job.scaling
-
-    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
-        return scaling(raw[:, *window], [part.start for part in window])
-
-    with torch_threads(job.threads):
-        found: NDArray[np.float32] = predict_tiles(
-            model.network,
-            read,
-            job.grid.shape,
-            job.grid.core(place),
-            channels=len(model.offsets),
-            tile_shape=job.tile,
-            device=find_device(job.config.device, large=True),
-            precision=job.config.precision,
-        )
-    return found
 
 
 def fragment_block(job: NeuronJob, place: Place) -> dict[str, Any]:

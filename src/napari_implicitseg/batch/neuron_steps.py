@@ -11,7 +11,7 @@ from napari_implicitseg.atomic import replace_file
 from napari_implicitseg.batch.affinity_store import BYTE
 from napari_implicitseg.batch.block_arrays import load_arrays, save_arrays
 from napari_implicitseg.batch.blocks import chunks_in
-from napari_implicitseg.batch.label_steps import ONCE, forget, publish, remove
+from napari_implicitseg.batch.label_steps import ONCE, forget, publish, remove, writing
 from napari_implicitseg.batch.ledger import flush_tree
 from napari_implicitseg.batch.merging import merge_all
 from napari_implicitseg.batch.raw_source import open_raw
@@ -54,8 +54,9 @@ def prepare_affinities(job: NeuronJob, voxels: Grid) -> NeuronJob:
         root = job.affinities.path
         remove(root / "0", root / "zarr.json")
         forget(job, "predict")
-        made = _create_affinities(job, voxels)
-        flush_tree(root / "0")
+        with writing(root):
+            made = _create_affinities(job, voxels)
+            flush_tree(root / "0")
         done = {
             "low": list(scaling.low),
             "high": list(scaling.high),
@@ -130,19 +131,20 @@ def prepare_fragments(job: NeuronJob) -> None:
     forget(job, "fragments")
     block = job.grid.block_shape
     # Shards are whole blocks, also where the volume ends before.
-    zarr.create_array(
-        job.fragments,
-        shape=job.grid.shape,
-        dtype=np.uint32,
-        chunks=chunks_in(block),
-        shards=block,
-        fill_value=0,
-        compressors=(
-            BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4),
-            Crc32cCodec(),
-        ),
-    )
-    flush_tree(job.fragments)
+    with writing(job.fragments):
+        zarr.create_array(
+            job.fragments,
+            shape=job.grid.shape,
+            dtype=np.uint32,
+            chunks=chunks_in(block),
+            shards=block,
+            fill_value=0,
+            compressors=(
+                BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=4),
+                Crc32cCodec(),
+            ),
+        )
+        flush_tree(job.fragments)
     job.ledger.record(ONCE, "array", {})
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["object_needs"]
 
-_VOXEL_BYTES = {"convex": 32}
+_VOXEL_BYTES = {"convex": 72}
 _MORE_BYTES = 100
 """Of a window, as measured with one object that fills it, by shape and of the others."""
 _OBJECT_BYTES = 400

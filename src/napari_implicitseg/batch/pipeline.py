@@ -10,7 +10,8 @@ from napari_implicitseg.batch.config import BatchConfig
 from napari_implicitseg.batch.engine import open_engine
 from napari_implicitseg.batch.fingerprint import files_of
 from napari_implicitseg.batch.label_steps import write_report
-from napari_implicitseg.batch.planning import begin
+from napari_implicitseg.batch.lock import locked
+from napari_implicitseg.batch.planning import begin, check_places
 from napari_implicitseg.batch.run import Run
 from napari_implicitseg.errors import InputError
 
@@ -32,6 +33,7 @@ _KINDS = {
     "segment": "neuron",
     "repair": "object",
     "scribble": "object",
+    "semantic": "semantic",
     "evaluate": "comparison",
 }
 """Of each job: modules ``KIND_planning`` and ``KIND_run``, with functions ``plan_KINDs`` and
@@ -79,8 +81,8 @@ def run_batch(
     Raises
     ------
     InputError
-        If source, model and options do not fit; if the target was begun with others; or the
-        scheduler is gone.
+        If source, model and options do not fit; if the target was begun with others; if another
+        run of the job is at work; or the scheduler is gone.
     FileError
         If something cannot be read or written.
     Cancelled
@@ -94,17 +96,19 @@ def run_batch(
     if not isinstance(config, BatchConfig):
         raise InputError(f"config is {config!r}; give a BatchConfig.")
     plan = make_plan(str(source), str(target), config)
-    resumed = begin(plan)
     work: Callable[[Run, Any], Path] = _function("run", config)
-    with open_engine(config, client) as engine:
-        run = Run(plan, engine, progress, watch, resumed=resumed)
-        if engine.dashboard:
-            run.tell(f"{engine.workers} workers, {DASHBOARD}{engine.dashboard}")
-        output = work(run, replace(plan.job, threads=engine.threads))
-        run.warnings += _changed(plan)
-        report = run.report(output)
-        write_report(plan.job, report.document())
-        return report
+    folder = plan.job.folder
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        resumed = begin(plan)
+        with open_engine(config, client) as engine:
+            run = Run(plan, engine, progress, watch, resumed=resumed)
+            if engine.dashboard:
+                run.tell(f"{engine.workers} workers, {DASHBOARD}{engine.dashboard}")
+            output = work(run, replace(plan.job, threads=engine.threads))
+            run.warnings += _changed(plan)
+            report = run.report(output)
+            write_report(plan.job, report.document())
+            return report
 
 
 def _changed(plan: Plan) -> list[str]:
@@ -127,6 +131,7 @@ def make_plan(source: str, target: str, config: BatchConfig) -> Plan:
         If source, target and options do not fit together.
     """
     plan: Plan = _function("plan", config)(source, target, config)
+    check_places(plan)
     return plan
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.batch.jobs import Job
     from napari_implicitseg.volumes.volume import Grid
 
-__all__ = ["RECORDS", "Plan", "begin", "block_grid", "checked_target", "per_axis"]
+__all__ = ["RECORDS", "Plan", "begin", "block_grid", "check_places", "checked_target", "per_axis"]
 
 RECORDS = ".implicitseg"
 """Folder in the target in which jobs keep their records and intermediate results."""
@@ -63,16 +64,62 @@ def begin(plan: Plan) -> bool:
         If there is a result that is not of this job.
     """
     job = plan.job
-    ledger = Ledger(job.folder)
     # A restart, too, replaces nothing but what this job has made.
     if not job.folder.is_dir():
         for path in plan.makes:
-            if path.exists():
+            if os.path.lexists(path):
                 raise OutputExistsError(
                     f"'{path}' already exists and is not of this job. Write to another target, or "
                     "give the labels another name (--name)."
                 )
-    return ledger.begin(plan.about, restart=job.config.restart, late=plan.late)
+    about = {**plan.about, "voxels": asdict(plan.voxels), "makes": [p.name for p in plan.makes]}
+    _check_others(plan, about["makes"])
+    return Ledger(job.folder).begin(about, restart=job.config.restart, late=plan.late)
+
+
+def _check_others(plan: Plan, makes: Sequence[str]) -> None:
+    """Refuse to make what another job in the same target has begun to make."""
+    folder = plan.job.folder
+    if folder.parent.name != RECORDS or not folder.parent.is_dir():
+        return
+    for other in sorted(folder.parent.iterdir()):
+        if other == folder or not other.is_dir():
+            continue
+        same = sorted({*Ledger(other).about().get("makes", ())} & {*makes})
+        if same:
+            raise OutputExistsError(
+                f"'{same[0]}' of '{plan.target}' is what the job '{other.name}' makes there. Write "
+                "to another target, or give the labels another name (--name); or remove what that "
+                f"job keeps, if it is done with: '{other}'."
+            )
+
+
+def check_places(plan: Plan) -> None:
+    """Refuse a target that lies in what is read, or that leads out of itself.
+
+    Raises
+    ------
+    FileError
+        If it does.
+    """
+    config = plan.job.config
+    for name in ("truth", "scribbles", "model"):
+        given = getattr(config, name)
+        if given is None or is_url(given):
+            continue
+        read = Path(os.path.realpath(given))
+        if read == plan.target or read in plan.target.parents:
+            raise FileError(
+                f"The target '{plan.target}' lies in the {name} '{given}', which is read. Give the "
+                "target another name."
+            )
+    for path in (plan.job.folder, *plan.makes):
+        real = os.path.realpath(path)
+        if real != str(path):
+            raise FileError(
+                f"'{path}' is written to, but a link leads from there to '{real}'. Remove the "
+                "link, or write to another target."
+            )
 
 
 def checked_target(source: str, target: str, *, suffix: str = ".zarr") -> Path:
@@ -99,7 +146,8 @@ def checked_target(source: str, target: str, *, suffix: str = ".zarr") -> Path:
         read = Path(os.path.realpath(source))
         if not read.exists():
             raise FileError(f"'{source}' does not exist. Check the name and the folder.")
-        if real == read or real in read.parents or read in real.parents:
+        same = real.exists() and os.path.samefile(real, read)
+        if same or real == read or real in read.parents or read in real.parents:
             raise FileError(
                 f"The target '{target}' and the source '{source}' lie in each other. Give the "
                 "target another name."
@@ -122,8 +170,24 @@ def _check_zarr(real: Path, target: str) -> None:
         raise OutputExistsError(
             f"'{target}' already exists and is no zarr of format 3. Give another name."
         )
+    if ours and not _may_hold_groups(real):
+        raise OutputExistsError(
+            f"'{target}' already exists and is no group of zarr that labels could lie in. Give "
+            "another name."
+        )
     if real.is_dir() and not os.access(real, os.W_OK):
         raise FileError(f"'{target}' is read-only. Write to a folder you may write to.")
+
+
+def _may_hold_groups(real: Path) -> bool:
+    """Whether a folder is a group of zarr, or nothing yet."""
+    try:
+        document = json.loads((real / "zarr.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("node_type") == "group"
 
 
 def block_grid(

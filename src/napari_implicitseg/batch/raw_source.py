@@ -5,18 +5,25 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.models.affinity import AffinityModel
+from napari_implicitseg.models.channels import channels_before, with_channels
+from napari_implicitseg.models.loading import load_model
+from napari_implicitseg.models.semantic import SemanticModel
+from napari_implicitseg.models.volume_checks import checked_volume, with_channel
 from napari_implicitseg.volumes.files import read_image
 from napari_implicitseg.volumes.lazy import FileArray
 
 if TYPE_CHECKING:
     from napari_implicitseg.batch.config import BatchConfig
-    from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.volumes.volume import Grid, Volume
 
 __all__ = ["RawSource", "model_digest", "one_channel", "open_model", "open_raw", "raw_source"]
+
+Model: TypeAlias = AffinityModel | SemanticModel
+"""A network and how it is applied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +42,12 @@ class RawSource:
         Voxel size in the unit of the model, if it is known.
     shape : tuple of int
         Of the volume, without channels.
+    semantic : bool
+        Whether the model tells classes; else it predicts affinities.
+    outputs : int
+        What it predicts of each voxel: edges, or classes.
+    offsets : tuple of tuple of int
+        Of the edges; empty for classes.
     """
 
     path: str
@@ -44,7 +57,10 @@ class RawSource:
     model: str
     model_digest: str
     spacing: tuple[float, ...] | None
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = ()
+    semantic: bool = False
+    outputs: int = 0
+    offsets: tuple[tuple[int, ...], ...] = ()
 
 
 def raw_source(path: str, config: BatchConfig) -> tuple[RawSource, Grid]:
@@ -56,7 +72,8 @@ def raw_source(path: str, config: BatchConfig) -> tuple[RawSource, Grid]:
         If model and volume do not fit together, or cannot be read.
     """
     assert config.model is not None
-    network = open_model(config.model)
+    semantic = config.job == "semantic"
+    network = open_model(config.model, semantic=semantic)
     volume = one_channel(read_image(path, level=config.level, time=config.time), config.channel)
     grid = volume.grid(volume.channel_axis)
     if config.spacing is not None:
@@ -69,16 +86,18 @@ def raw_source(path: str, config: BatchConfig) -> tuple[RawSource, Grid]:
         model=config.model,
         model_digest=model_digest(network),
         spacing=grid.spacing_in(network.unit),
-        shape=(),
+        semantic=semantic,
+        outputs=len(network.classes if isinstance(network, SemanticModel) else network.offsets),
+        offsets=() if isinstance(network, SemanticModel) else network.offsets,
     )
     raw, _ = _checked(volume, network, source)
     return replace(source, shape=tuple(int(n) for n in raw.shape[1:])), grid
 
 
 @functools.lru_cache(maxsize=1)
-def open_raw(source: RawSource) -> tuple[Any, tuple[float, ...], AffinityModel]:
+def open_raw(source: RawSource) -> tuple[Any, tuple[float, ...], Model]:
     """Open a volume and its model, once per process: (C, *S), voxel size, model."""
-    network = open_model(source.model)
+    network = open_model(source.model, semantic=source.semantic)
     if model_digest(network) != source.model_digest:
         raise FileError(
             f"The model '{source.model}' has changed since the job began. Begin anew with restart "
@@ -96,12 +115,27 @@ def open_raw(source: RawSource) -> tuple[Any, tuple[float, ...], AffinityModel]:
     return raw, size, network
 
 
-def open_model(name: str) -> AffinityModel:
-    """Read a model whose context is known."""
-    from napari_implicitseg.models.affinity import AffinityModel
-    from napari_implicitseg.models.folder import load_model
+def open_model(name: str, *, semantic: bool = False) -> Model:
+    """Read a model for affinities, or for classes, whose context is known.
 
+    Raises
+    ------
+    InputError
+        If it is of another kind.
+    """
     model = load_model(name)
+    if isinstance(model, SemanticModel) and semantic:
+        return model
+    if isinstance(model, SemanticModel):
+        raise InputError(
+            f"The model '{name}' tells classes ({', '.join(model.classes)}), no affinities. Use "
+            "the job semantic, or a model that train wrote."
+        )
+    if isinstance(model, AffinityModel) and semantic:
+        raise InputError(
+            f"The model '{name}' predicts affinities, no classes. Use the job predict or segment, "
+            "or a model that semantic train wrote."
+        )
     if not isinstance(model, AffinityModel):
         raise InputError(
             f"The model '{name}' is a package whose context is not known, so blocks would not fit "
@@ -136,24 +170,25 @@ def one_channel(volume: Volume, channel: int | None) -> Volume:
     return replace(volume, data=data, axes=volume.axes[:axis] + volume.axes[axis + 1 :])
 
 
-def _checked(
-    volume: Volume, network: AffinityModel, source: RawSource
-) -> tuple[Any, tuple[float, ...]]:
+def _checked(volume: Volume, network: Model, source: RawSource) -> tuple[Any, tuple[float, ...]]:
     """Return a volume as (C, *S), and its voxel size."""
-    from napari_implicitseg.models.volume_checks import checked_volume, with_channel
-
     data, axis = volume.data, volume.channel_axis
     if axis is None and all(a.kind == "space" for a in volume.axes):
         # The file says that a short last axis is no colour.
         data, axis = with_channel(data), 0
+    if isinstance(network, SemanticModel):
+        # Transparency is dropped, and grey taken for a colour where the model wants colours.
+        name = f"volume '{source.path}'"
+        data, axis = with_channels(channels_before(data, axis), network.channels, name), 0
     return checked_volume(
         data, network, spacing=source.spacing, channel_axis=axis, name=f"volume '{source.path}'"
     )
 
 
-def model_digest(network: AffinityModel) -> str:
+def model_digest(network: Model) -> str:
     """Return a digest of the weights and rules of a model."""
-    found = hashlib.sha256(repr((network.offsets, network.normalisation)).encode())
+    told = network.classes if isinstance(network, SemanticModel) else network.offsets
+    found = hashlib.sha256(repr((told, network.normalisation)).encode())
     for name, values in sorted(network.network.state_dict().items()):
         found.update(name.encode())
         found.update(values.detach().cpu().numpy().tobytes())

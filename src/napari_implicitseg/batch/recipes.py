@@ -55,14 +55,18 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     import yaml
 
     try:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = Path(path).read_text(encoding="utf-8")
+        document = yaml.safe_load(text)
+        twice = _said_twice(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise FileError(f"'{path}' cannot be read as YAML: {reason}. Mend it.") from error
     if not isinstance(document, dict):
         raise FileError(
             f"'{path}' holds no options; write lines such as 'job: segment' and 'threshold: 0.5'."
         )
+    if twice:
+        raise FileError(f"'{path}' says '{twice}' twice. Take one of them out.")
     known = {field.name for field in fields(BatchConfig)}
     options = {str(k).replace("-", "_"): v for k, v in document.items()}
     unknown = sorted(set(options) - known - set(_WHERE))
@@ -72,7 +76,24 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
             f"source, target, {', '.join(sorted(known))}."
         )
     where = {name: options.pop(name, None) for name in _WHERE}
-    return Recipe(options=options, **{k: None if v is None else str(v) for k, v in where.items()})
+    for name, value in where.items():
+        if not isinstance(value, str | None):
+            raise InputError(f"'{path}' says that the {name} is {value!r}; give a path.")
+    return Recipe(options=options, **where)
+
+
+def _said_twice(node: Any) -> str:
+    """Name an option that a document, or what is nested in it, gives twice; "" if there is none."""
+    if getattr(node, "id", "") != "mapping":
+        return ""
+    seen: set[str] = set()
+    for key, value in node.value:
+        name = str(key.value).replace("-", "_")
+        found = name if name in seen else _said_twice(value)
+        if found:
+            return found
+        seen.add(name)
+    return ""
 
 
 def write_recipe(

@@ -28,6 +28,7 @@ from napari_implicitseg.cli import (
     reproduce,
     scribble,
     segment,
+    semantic,
     train,
 )
 
@@ -54,6 +55,7 @@ app.command("repair")(repair.repair)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("segment")(segment.segment)
+app.add_typer(semantic.app, name="semantic")
 app.command("evaluate")(evaluate.evaluate)
 app.command("convert")(convert.convert)
 app.command("batch")(batch.batch)

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from napari_implicitseg.cli._run import parse_counts, parse_ids, parse_label
+from napari_implicitseg.cli._run import parse_counts, parse_label
 from napari_implicitseg.errors import InputError
 
-__all__ = ["chosen_ids", "chosen_options"]
+__all__ = ["chosen_ids", "chosen_options", "parse_halo", "parse_large_ids"]
 
 _MOST_IDS = 1_000_000
+_IDS = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+
+
+def parse_halo(text: str) -> tuple[int, ...]:
+    """Parse "8,16,16", or 0 for none; for typer, which turns the error into one about usage."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is no list of whole numbers from 0, such as 8,16,16")
+    return tuple(map(int, parts))
+
+
+def parse_large_ids(text: str) -> tuple[tuple[int, int], ...]:
+    """Parse "3,7-9", of ids of 64 bits; for typer, which turns the error into one about usage."""
+    found = [_IDS.fullmatch(part.strip()) for part in text.split(",")]
+    ranges = tuple((int(m[1]), int(m[2] or m[1])) for m in found if m is not None)
+    if len(ranges) < len(found) or any(not 0 < first <= last for first, last in ranges):
+        raise typer.BadParameter(
+            f"{text!r} is no list of ids from 1 and of ranges of them, such as 3,7,10-20"
+        )
+    return ranges
 
 
 Recipe = Annotated[
@@ -28,8 +49,9 @@ Job = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="segment (labels of neurons), predict (affinities), repair (labels), scribble (masks "
-        "from scribbles), evaluate (labels against truth). [default: segment]",
+        help="segment (labels of neurons), predict (affinities), semantic (classes), repair "
+        "(labels), scribble (masks from scribbles), evaluate (labels against truth). "
+        "[default: segment]",
     ),
 ]
 Source = Annotated[
@@ -51,7 +73,8 @@ Target = Annotated[
 Name = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Of the labels. [default: neurons, repaired or objects, by the job]"
+        metavar="NAME",
+        help="Of the labels. [default: neurons, classes, repaired or objects, by the job]",
     ),
 ]
 BlockShape = Annotated[
@@ -66,7 +89,7 @@ BlockShape = Annotated[
 Halo = Annotated[
     Any,
     typer.Option(
-        parser=parse_counts,
+        parser=parse_halo,
         metavar="Z,Y,X",
         help="Voxels around a block that its fragments are made from, or around the scribbles of "
         "an object. [default: 32 of the finest axis; of scribbles by their size]",
@@ -80,7 +103,7 @@ Model = Annotated[
     typer.Option(
         metavar="MODEL",
         help="predict, segment: folder that train wrote, or fibsem-isotropic or sstem-2d; "
-        "needed for a volume.",
+        "semantic: one that semantic train wrote. Needed for a volume.",
     ),
 ]
 Dtype = Annotated[
@@ -137,7 +160,7 @@ Shape = Annotated[
 Ids = Annotated[
     Any,
     typer.Option(
-        parser=parse_ids,
+        parser=parse_large_ids,
         metavar="IDS",
         help="repair: objects to repair, such as 3,7,10-20. [default: all]",
     ),
@@ -276,6 +299,8 @@ def chosen_options(given: dict[str, Any], known: set[str], file: dict[str, Any])
         flags["ids"] = chosen_ids(flags["ids"])
     if flags.get("ignore") == "none":
         flags["ignore"] = None
+    fit = file.get("fit") or {}
+    # What is no mapping is refused with all other options.
     if given.get("per_slice"):
-        flags["fit"] = {**(file.get("fit") or {}), "per_slice": True}
+        flags["fit"] = {**fit, "per_slice": True} if isinstance(fit, dict) else fit
     return flags

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from napari_implicitseg.errors import FileError
 
-__all__ = ["FORMAT", "ModelDocument", "NormalisationDocument", "WeightsDocument", "parse_document"]
+__all__ = [
+    "FORMAT",
+    "AnyDocument",
+    "ModelDocument",
+    "NormalisationDocument",
+    "SemanticDocument",
+    "WeightsDocument",
+    "parse_document",
+]
 
 FORMAT = "napari-implicitseg/model/1"
 _MOST_OFFSETS = 256
+_MOST_CLASSES = 255
 
 _Offset = Annotated[tuple[int, ...], Field(min_length=2, max_length=3)]
 _Size = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -39,19 +48,17 @@ class WeightsDocument(_Strict):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class ModelDocument(_Strict):
-    """A trained network, all but its weights.
+class _Network(_Strict):
+    """A trained network, all but its weights and what it predicts.
 
     `training` tells what the network learned from and by which options, `metrics` how
     good it was on what it had not seen; both are for people and free in form.
     """
 
     format: Literal["napari-implicitseg/model/1"] = "napari-implicitseg/model/1"
-    kind: Literal["affinities"] = "affinities"
     name: Annotated[str, Field(max_length=200)] = ""
     package_version: str
     architecture: dict[str, Any]
-    offsets: Annotated[tuple[_Offset, ...], Field(min_length=1, max_length=_MOST_OFFSETS)]
     spacing: Annotated[tuple[_Size, ...], Field(min_length=2, max_length=3)]
     unit: Annotated[str, Field(max_length=50)] = ""
     normalisation: NormalisationDocument
@@ -60,7 +67,28 @@ class ModelDocument(_Strict):
     weights: WeightsDocument
 
 
-def parse_document(text: str, path: object) -> ModelDocument:
+class ModelDocument(_Network):
+    """A network that predicts affinities."""
+
+    kind: Literal["affinities"] = "affinities"
+    offsets: Annotated[tuple[_Offset, ...], Field(min_length=1, max_length=_MOST_OFFSETS)]
+
+
+class SemanticDocument(_Network):
+    """A network that predicts classes: their names, and what stood for them in the masks."""
+
+    kind: Literal["classes"] = "classes"
+    classes: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=100)], ...],
+        Field(min_length=2, max_length=_MOST_CLASSES),
+    ]
+    values: Annotated[tuple[int, ...], Field(min_length=2, max_length=_MOST_CLASSES)]
+
+
+AnyDocument: TypeAlias = ModelDocument | SemanticDocument
+
+
+def parse_document(text: str, path: object) -> AnyDocument:
     """Read `model.json`.
 
     Parameters
@@ -85,6 +113,8 @@ def parse_document(text: str, path: object) -> ModelDocument:
             "a newer version of this package: update it."
         )
     try:
+        if content.get("kind") == "classes":
+            return SemanticDocument.model_validate_json(text)
         return ModelDocument.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]

@@ -6,7 +6,7 @@ import hashlib
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,25 +17,37 @@ from napari_implicitseg.atomic import explain, replace_file
 from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.document import (
+    AnyDocument,
     ModelDocument,
     NormalisationDocument,
+    SemanticDocument,
     WeightsDocument,
     parse_document,
 )
 from napari_implicitseg.models.normalise import Normalisation
+from napari_implicitseg.models.semantic import SemanticModel
 from napari_implicitseg.predictors.architectures import build_network, describe_network
 from napari_implicitseg.tensor_files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from numpy.typing import NDArray
     from torch import nn
 
     from napari_implicitseg.models.bioimage import ForeignModel
 
-__all__ = ["check_storable", "load_model", "save_model", "shipped_models"]
+__all__ = [
+    "StoredModel",
+    "check_storable",
+    "load_model",
+    "load_stored",
+    "save_model",
+    "shipped_models",
+]
+
+StoredModel: TypeAlias = AffinityModel | SemanticModel
+"""What this package trains, and stores in folders of its own form."""
 
 _DOCUMENT = "model.json"
 _WEIGHTS = "weights.safetensors"
@@ -49,12 +61,12 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(folder.parent.name for folder in _SHIPPED.glob(f"*/{_DOCUMENT}")))
 
 
-def save_model(model: AffinityModel, path: str | os.PathLike[str], *, half: bool = False) -> None:
+def save_model(model: StoredModel, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Write a model into a folder, each file in one step.
 
     Parameters
     ----------
-    model : AffinityModel
+    model : AffinityModel or SemanticModel
     path : path
         The folder; it is made if it is not there. Other files in it stay.
     half : bool
@@ -77,7 +89,7 @@ def save_model(model: AffinityModel, path: str | os.PathLike[str], *, half: bool
         temporary.write_text(document.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def check_storable(model: AffinityModel) -> None:
+def check_storable(model: StoredModel) -> None:
     """Refuse a model that could not be saved, before it is trained.
 
     Raises
@@ -92,24 +104,43 @@ def check_storable(model: AffinityModel) -> None:
         raise InputError(f"A model with these options cannot be saved: {text}") from error
 
 
-def _document(model: AffinityModel, digest: str) -> ModelDocument:
+def _document(model: StoredModel, digest: str) -> AnyDocument:
     """Describe a model whose weights have a digest."""
     rule = model.normalisation
-    return ModelDocument(
-        name=model.name,
-        package_version=version("napari-implicitseg"),
-        architecture=describe_network(model.network),
-        offsets=model.offsets,
-        spacing=model.spacing,
-        unit=model.unit,
-        normalisation=NormalisationDocument(kind=rule.kind, low=rule.low, high=rule.high),
-        training=dict(model.training),
-        metrics=dict(model.metrics),
-        weights=WeightsDocument(sha256=digest),
-    )
+    common: dict[str, Any] = {
+        "name": model.name,
+        "package_version": version("napari-implicitseg"),
+        "architecture": describe_network(model.network),
+        "spacing": model.spacing,
+        "unit": model.unit,
+        "normalisation": NormalisationDocument(kind=rule.kind, low=rule.low, high=rule.high),
+        "training": dict(model.training),
+        "metrics": dict(model.metrics),
+        "weights": WeightsDocument(sha256=digest),
+    }
+    if isinstance(model, SemanticModel):
+        return SemanticDocument(classes=model.classes, values=model.values, **common)
+    return ModelDocument(offsets=model.offsets, **common)
 
 
 def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:
+    """Read a model of affinities; see `load_stored`.
+
+    Raises
+    ------
+    FileError, InputError
+        As `load_stored` does, and if it is a model of classes.
+    """
+    found = load_stored(path)
+    if isinstance(found, SemanticModel):
+        raise InputError(
+            f"The model '{path}' predicts classes, not affinities. Use it by `semantic predict`, "
+            "or give a model that `train` (train_affinities) has trained."
+        )
+    return found
+
+
+def load_stored(path: str | os.PathLike[str]) -> StoredModel | ForeignModel:
     """Read a model from a folder, one that is shipped by its name, or one from a package.
 
     Nothing is executed or unpickled; description and weights are checked against each
@@ -119,8 +150,9 @@ def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:
     ----------
     path : path or str
         A folder with `model.json` and `weights.safetensors`, such as `train_affinities`
-        writes, or "fibsem-isotropic" or "sstem-2d"; or a package of the BioImage.IO, a .zip
-        file or a folder with `rdf.yaml`, that needs no options of `import_bioimageio`.
+        and `train_semantic` write, or "fibsem-isotropic" or "sstem-2d"; or a package of the
+        BioImage.IO, a .zip file or a folder with `rdf.yaml`, that needs no options of
+        `import_bioimageio`.
 
     Raises
     ------
@@ -132,7 +164,7 @@ def load_model(path: str | os.PathLike[str]) -> AffinityModel | ForeignModel:
     if not isinstance(path, str | os.PathLike):
         raise InputError(
             f"The model is {path!r}; give the path of its folder, the name of a shipped model, or "
-            "an AffinityModel."
+            "a model."
         )
     if path not in shipped_models() and not (Path(path) / _DOCUMENT).is_file():
         from napari_implicitseg.models.bioimage import import_bioimageio, is_package
@@ -166,7 +198,8 @@ def _folder(path: str | os.PathLike[str]) -> Path:
         if (folder / _CHECKPOINT).is_file():
             raise FileError(
                 f"The model '{path}' is not there yet: its training has not finished. Go on with "
-                "it by `train --resume` (in Python train_affinities with resume=True)."
+                "it by `train --resume`, or `semantic train --resume` if it is one of classes (in "
+                "Python train_affinities or train_semantic with resume=True)."
             )
         names = ", ".join(map(repr, shipped_models())) or "none"
         what = "a folder without model.json" if folder.is_dir() else "not there"
@@ -177,7 +210,7 @@ def _folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _built(document: ModelDocument, folder: Path) -> AffinityModel:
+def _built(document: AnyDocument, folder: Path) -> StoredModel:
     """Put the model together from a checked description."""
     path = folder / _WEIGHTS
     tensors, _ = read_tensors(path, wanted="the weights of a model")
@@ -192,16 +225,18 @@ def _built(document: ModelDocument, folder: Path) -> AffinityModel:
     network = network.to_empty(device="cpu")
     network.load_state_dict({name: _tensor(values) for name, values in tensors.items()})
     rule = document.normalisation
-    return AffinityModel(
-        network=network.eval().requires_grad_(False),
-        offsets=document.offsets,
-        spacing=document.spacing,
-        unit=document.unit,
-        normalisation=Normalisation(kind=rule.kind, low=rule.low, high=rule.high),
-        name=document.name or folder.resolve().name,
-        training=document.training,
-        metrics=document.metrics,
-    )
+    common: dict[str, Any] = {
+        "network": network.eval().requires_grad_(False),
+        "spacing": document.spacing,
+        "unit": document.unit,
+        "normalisation": Normalisation(kind=rule.kind, low=rule.low, high=rule.high),
+        "name": document.name or folder.resolve().name,
+        "training": document.training,
+        "metrics": document.metrics,
+    }
+    if isinstance(document, SemanticDocument):
+        return SemanticModel(classes=document.classes, values=document.values, **common)
+    return AffinityModel(offsets=document.offsets, **common)
 
 
 def _check_weights(tensors: Mapping[str, NDArray[Any]], network: nn.Module, path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import Progress
     from napari_implicitseg.models.tile_plan import Box
 
-__all__ = ["TiledNetwork", "predict_tiles"]
+__all__ = ["Activation", "TiledNetwork", "predict_tiles"]
+
+
+Activation: TypeAlias = Literal["sigmoid", "softmax"]
+"""From logits to probabilities: each output on its own, or one of all outputs is true."""
 
 
 class TiledNetwork(Protocol):
@@ -50,6 +54,7 @@ def predict_tiles(
     tile_shape: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
     precision: str = "float32",
+    activation: Activation = "sigmoid",
     out: Any = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -80,6 +85,8 @@ def predict_tiles(
     device : torch.device or str
     precision : {"float32", "bfloat16", "float16"}
         Of the convolutions.
+    activation : {"sigmoid", "softmax"}
+        From the outputs to probabilities: of each, or over all that are kept.
     out : array-like, optional
         Where to write, of shape (channels, *shape), or that of the box: anything with
         assignment of slices, such as a zarr array or a memmap.
@@ -116,6 +123,7 @@ def predict_tiles(
     elif tuple(out.shape) != needed:
         raise InputError(f"out has shape {tuple(out.shape)}; needed is {needed}.")
     runner = _Runner(network, read, grid, box, channels, device, PRECISIONS[precision])
+    runner.activation = activation
     runner.run(tile, out, progress)
     return out
 
@@ -179,6 +187,7 @@ class _Runner:
         self._lead, self._format = len(grid.shape) - ndim, memory_format(ndim)
         folded = network.folded().to(device=device, dtype=dtype)
         self._network = folded.to(memory_format=self._format)  # type: ignore[call-overload]
+        self.activation: Activation = "sigmoid"
 
     def run(self, tile: tuple[int, ...], out: Any, progress: Progress | None) -> None:
         """Predict all tiles into `out`."""
@@ -237,7 +246,8 @@ class _Runner:
     def _compute(self, raw: Tensor, keep: Box) -> _Made:
         x = raw.to(device=self._device, dtype=self._dtype, non_blocking=True)
         x = x.contiguous(memory_format=self._format)
-        found = self._network(x, keep)[:, : self._channels].float().sigmoid_()
+        found = self._network(x, keep)[:, : self._channels].float()
+        found = found.softmax(dim=1) if self.activation == "softmax" else found.sigmoid_()
         if self._device.type != "cuda":
             return _Made(found.cpu(), None)
         # Queued behind the convolutions, so that the next tile can be queued behind it.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "channel_first",
     "check_finite",
     "checked_sides",
     "checked_volume",
@@ -114,7 +115,7 @@ def _channels_first(volume: Any, model: _Model, channel_axis: int | None, name: 
     if axes in wanted and channel_axis is None and (channels == 1 or axes == ndim):
         raw = with_channel(volume)
     elif axes - 1 in wanted:
-        raw = _moved(volume, 0 if channel_axis is None else channel_axis)
+        raw = channel_first(volume, 0 if channel_axis is None else channel_axis)
     else:
         raise InputError(_about_axes(volume.shape, model, channel_axis, name))
     if int(raw.shape[0]) != channels:
@@ -297,7 +298,7 @@ class _Moved:
         return np.moveaxis(np.asarray(self._array[moved]), self._axis, 0)
 
 
-def _moved(volume: Any, axis: int) -> Any:
+def channel_first(volume: Any, axis: int) -> Any:
     """Channels first."""
     axes = len(volume.shape)
     if not -axes <= axis < axes:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.affinities.ops import neighbourhood
-from napari_implicitseg.api import load_model, predict_affinities, train_affinities
+from napari_implicitseg.api import predict_affinities, train_affinities
 from napari_implicitseg.config import TrainConfig
 from napari_implicitseg.hierarchy.components import image_affinities
-from napari_implicitseg.models.folder import shipped_models
+from napari_implicitseg.models.folder import load_model, shipped_models
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.reproduction import em_plots
 from napari_implicitseg.reproduction.em_cases import EM_SETS, noise

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["add_noise", "blank_sections", "blur", "change_contrast", "change_sections"]
+__all__ = [
+    "add_noise",
+    "blank_sections",
+    "blur",
+    "change_colours",
+    "change_contrast",
+    "change_sections",
+]
 
 # At most this share of the sections of a patch is blank.
 _MOST_BLANK = 0.25
@@ -57,6 +64,24 @@ def change_contrast(
         middle = float(out.mean())
         out *= np.float32(slope)
         out += np.float32(low + middle * (1 - slope) + shift * width)
+    return changed
+
+
+def change_colours(
+    raw: NDArray[np.float32], rng: np.random.Generator, *, strength: float
+) -> NDArray[np.float32]:
+    """Change the contrast and the mean of each channel by itself.
+
+    `strength` is the largest change of the logarithm of the slope, and of the mean as a
+    share of the channel's range.
+    """
+    changed = np.empty_like(raw)
+    for channel, out in zip(raw, changed, strict=True):
+        slope = np.float32(np.exp(rng.uniform(-strength, strength)))
+        shift = np.float32(rng.uniform(-strength, strength) * float(np.ptp(channel)))
+        middle = channel.mean()
+        np.multiply(channel - middle, slope, out=out)
+        out += middle + shift
     return changed
 
 

@@ -14,10 +14,11 @@ from napari_implicitseg.training.appearance import (
     add_noise,
     blank_sections,
     blur,
+    change_colours,
     change_contrast,
     change_sections,
 )
-from napari_implicitseg.training.elastic import Margins, Slip, Warp
+from napari_implicitseg.training.elastic import COARSE, Margins, Slip, Warp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,11 +37,10 @@ _PROBABILITIES = (
     "missing",
     "slip",
     "section_contrast",
+    "colour",
 )
 # Axes whose voxel sizes differ by less than this may be exchanged.
 _ALIKE = 0.1
-# Along axes so many times coarser than the finest nothing is bent or turned.
-_COARSE = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,8 @@ class Augmentation:
         Distance of the control points of the deformation, in voxels of the finest axis.
     rotation : float
         Largest angle in each plane of equal voxel sizes, degrees.
+    zoom : float
+        Largest change of the logarithm of the scale; with `elastic`.
     intensity : float
         Of a change of contrast.
     gain, gamma : float
@@ -87,6 +89,10 @@ class Augmentation:
         That a section has a contrast of its own, per section.
     section_strength : float
         Largest change of the logarithm of its slope, and of its mean as a share of the range.
+    colour : float
+        That channels are changed each by itself, as stains and lamps do.
+    colour_strength : float
+        Largest change of the logarithm of their slopes, and shift as a share of their range.
     """
 
     flip: float = 0.5
@@ -95,6 +101,7 @@ class Augmentation:
     displacement: float = 4.0
     smoothness: float = 24.0
     rotation: float = 10.0
+    zoom: float = 0.0
     intensity: float = 0.8
     gain: float = 0.2
     gamma: float = 0.2
@@ -108,6 +115,8 @@ class Augmentation:
     slip_strength: float = 4.0
     section_contrast: float = 0.0
     section_strength: float = 0.2
+    colour: float = 0.0
+    colour_strength: float = 0.1
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -143,7 +152,7 @@ class Augmentation:
         """
         if len(spacing) < 3:
             return cls()
-        if spacing[0] > _COARSE * min(spacing[1:]):
+        if spacing[0] > COARSE * min(spacing[1:]):
             return cls(missing=0.03, slip=0.3, slip_strength=8.0, section_contrast=0.1)
         return cls(slip=0.1, slip_strength=2.0)
 
@@ -198,7 +207,7 @@ class Augmentation:
         ]
         control = rng.uniform(-1, 1, (len(shape), *points))
         for axis, s in enumerate(spacing):
-            fine = s <= _COARSE * finest
+            fine = s <= COARSE * finest
             control[axis] *= self.displacement * finest / s if fine else 0.0
         most = math.radians(self.rotation)
         angles = tuple(
@@ -206,7 +215,8 @@ class Augmentation:
             for a, b in itertools.combinations(range(len(shape)), 2)
             if abs(math.log(spacing[a] / spacing[b])) < math.log1p(_ALIKE)
         )
-        return Warp(control=control, angles=angles, spacing=spacing)
+        zoom = float(np.exp(rng.uniform(-self.zoom, self.zoom))) if self.zoom else 1.0
+        return Warp(control=control, angles=angles, spacing=spacing, zoom=zoom)
 
     def _slip(self, rng: np.random.Generator, shape: Sequence[int]) -> Slip | None:
         """Choose sections that lie aside."""
@@ -315,6 +325,8 @@ class Plan:
                 raw = blank_sections(raw, rng, probability=how.missing)
         if rng.random() < how.intensity:
             raw = change_contrast(raw, rng, gain=how.gain, offset=how.offset, gamma=how.gamma)
+        if how.colour and len(raw) > 1 and rng.random() < how.colour:
+            raw = change_colours(raw, rng, strength=how.colour_strength)
         if rng.random() < how.blur:
             spacing = [self.spacing[axis] for axis in self.order]
             raw = blur(raw, rng, strength=how.blur_strength, spacing=spacing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from napari_implicitseg.training.patches import Patch, PatchSampler
+    from napari_implicitseg.training.patches import Patch
 
-__all__ = ["Batch", "Prefetcher"]
+__all__ = ["Batch", "Prefetcher", "Sampler"]
 
 # Batches prepared ahead of the one that is worked on.
 _AHEAD = 2
+
+
+class Sampler(Protocol):
+    """Makes patches, such as `PatchSampler` and `ClassSampler`; called from several threads."""
+
+    def sample(self, step: int, item: int = 0) -> Patch:
+        """Return the patch of a step and a place in its batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +68,7 @@ class Prefetcher:
 
     Parameters
     ----------
-    sampler : PatchSampler
+    sampler : PatchSampler or ClassSampler
     steps : iterable of int
         Which steps, in this order.
     batch_size : int
@@ -71,7 +78,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self, sampler: PatchSampler, steps: Iterable[int], *, batch_size: int, workers: int = 2
+        self, sampler: Sampler, steps: Iterable[int], *, batch_size: int, workers: int = 2
     ) -> None:
         if batch_size < 1 or workers < 0:
             raise InputError(

@@ -51,7 +51,7 @@ class Checkpoint:
     step: int
     plan: Mapping[str, Any]
     parts: Mapping[str, Mapping[str, Tensor]]
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Replace the file at once.

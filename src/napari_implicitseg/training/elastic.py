@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Margins", "Slip", "Warp"]
+__all__ = ["COARSE", "Margins", "Slip", "Warp"]
 
 Margins = tuple[tuple[int, int], ...]
 """Voxels beyond a patch, before and after it along each axis."""
+
+COARSE = 2.0
+"""Along axes so many times coarser than the finest nothing is bent, turned or scaled."""
 
 _DEGREE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Warp:
-    """Where each voxel of a patch comes from: a rotation and a smooth displacement.
+    """Where each voxel of a patch comes from: rotation, scale and a smooth displacement.
 
     The displacement is a cubic B-spline, which stays within its control points: so how far
     it reaches is known before anything is read.
@@ -36,11 +39,14 @@ class Warp:
         Two axes and the angle from the one to the other, radians; applied in this order.
     spacing : tuple of float
         Voxel size per axis: rotations are rigid in space, not in voxels.
+    zoom : float
+        Voxels of the source per voxel of the patch, along axes not much coarser than the finest.
     """
 
     control: NDArray[np.float64]
     angles: tuple[tuple[int, int, float], ...]
     spacing: tuple[float, ...]
+    zoom: float = 1.0
 
     def reach(self, shape: Sequence[int]) -> NDArray[np.float64]:
         """Most voxels per axis that anything in a patch of this shape moves."""
@@ -55,7 +61,8 @@ class Warp:
         share = np.minimum(np.asarray(room) / reach, 1.0)
         angles = tuple((a, b, angle * min(share[a], share[b])) for a, b, angle in self.angles)
         along = share.reshape(-1, *(1,) * len(shape))
-        return replace(self, control=self.control * along, angles=angles)
+        zoom = 1 + (self.zoom - 1) * float(share.min())
+        return replace(self, control=self.control * along, angles=angles, zoom=zoom)
 
     def apply(
         self, raw: NDArray[np.float32], ids: NDArray[np.int32], margins: Margins
@@ -115,7 +122,7 @@ class Warp:
         return np.ascontiguousarray(found)
 
     def _matrix(self) -> NDArray[np.float64]:
-        """Rotation in voxels."""
+        """Rotation and scale in voxels."""
         ndim = len(self.spacing)
         turn = np.eye(ndim)
         for a, b, angle in self.angles:
@@ -124,12 +131,14 @@ class Warp:
             one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
             turn = one @ turn
         size = np.asarray(self.spacing)
-        return np.asarray(turn * size / size[:, None])
+        scales = np.where(size <= COARSE * size.min(), self.zoom, 1.0)
+        return np.asarray(turn * size / size[:, None] * scales)
 
     def _moves_along(self, axis: int) -> bool:
         """Whether anything leaves its place along an axis."""
         turned = any(axis in (a, b) and angle for a, b, angle in self.angles)
-        return turned or bool(self.control[axis].any())
+        scaled = self.zoom != 1 and self.spacing[axis] <= COARSE * min(self.spacing)
+        return turned or scaled or bool(self.control[axis].any())
 
 
 def _spline_weights(length: int, points: int) -> NDArray[np.float32]:

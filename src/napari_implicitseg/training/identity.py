@@ -12,7 +12,7 @@ from napari_implicitseg.errors import FileError
 from napari_implicitseg.predictors.architectures import describe_network
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_implicitseg.config import TrainConfig
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.training.labelled import TrainingVolume
     from napari_implicitseg.training.plan import Plan
 
-__all__ = ["check_same", "identify"]
+__all__ = ["check_same", "describe_training", "identify"]
 
 # Options that change how a training runs but not what comes out.
 _OF_NO_EFFECT = ("workers", "checkpoint_every", "data", "licence", "attribution")
@@ -36,13 +36,31 @@ def identify(plan: Plan, config: TrainConfig, network: Network) -> dict[str, Any
     config : TrainConfig
     network : CNN or UNet
     """
+    start = "" if plan.start is None else _digest(plan.start.network)
+    return describe_training(config, network, plan.taught, offsets=plan.offsets, start=start)
+
+
+def describe_training(
+    config: Any, network: Network, volumes: Sequence[TrainingVolume], **more: Any
+) -> dict[str, Any]:
+    """Describe any training as JSON values.
+
+    Parameters
+    ----------
+    config : dataclass
+        Its options.
+    network : CNN or UNet
+    volumes : sequence of TrainingVolume
+        What is learned from.
+    **more
+        What else must not change.
+    """
     options = {k: v for k, v in asdict(config).items() if k not in _OF_NO_EFFECT}
     return {
         **{f"option {name}": _plain(value) for name, value in options.items()},
         "network": describe_network(network),
-        "offsets": _plain(plan.offsets),
-        "start": "" if plan.start is None else _digest(plan.start.network),
-        **{f"volume {i}": _volume(v) for i, v in enumerate(plan.taught, start=1)},
+        **{name: _plain(value) for name, value in more.items()},
+        **{f"volume {i}": _volume(v) for i, v in enumerate(volumes, start=1)},
     }
 
 

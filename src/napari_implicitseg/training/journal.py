@@ -6,15 +6,25 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "voi", "voi_in_words"]
 
 _EVERY = 25
 _MEMORY = 0.98
 # The first steps compile and allocate: they say nothing of how long the others take.
 _WARM = 3
+
+
+def voi(row: Mapping[str, Any]) -> float:
+    """Rank a validation of affinities: the lowest VOI is best."""
+    return float(row["voi"])
+
+
+def voi_in_words(row: Mapping[str, Any]) -> str:
+    """Say how good a validation of affinities was."""
+    return f"VOI {row['voi']:.2f}, adapted Rand error {row['adapted_rand_error']:.3f}"
 
 
 class Journal:
@@ -26,6 +36,10 @@ class Journal:
         Where TensorBoard's log goes, if TensorBoard is installed.
     steps : int
         Of the whole training.
+    figure : str
+        What only validations have.
+    rank, told : callable
+        Of a validation: its place, of which the lowest is best, and how good it was in words.
 
     Attributes
     ----------
@@ -33,8 +47,17 @@ class Journal:
         Figures by step: "loss" and "rate", or those of a validation.
     """
 
-    def __init__(self, folder: Path, steps: int) -> None:
-        self.history: list[dict[str, float]] = []
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        *,
+        figure: str = "voi",
+        rank: Callable[[Mapping[str, Any]], float] = voi,
+        told: Callable[[Mapping[str, Any]], str] = voi_in_words,
+    ) -> None:
+        self.history: list[dict[str, Any]] = []
+        self._figure, self._rank, self._told = figure, rank, told
         self._steps = steps
         self._step = self._taken = 0
         self._loss: float | None = None
@@ -42,10 +65,10 @@ class Journal:
         self._writer = _writer(folder / "tensorboard")
 
     @property
-    def best(self) -> dict[str, float] | None:
-        """Figures of the best validation, by VOI."""
-        found = [row for row in self.history if "voi" in row]
-        return min(found, key=lambda row: row["voi"], default=None)
+    def best(self) -> dict[str, Any] | None:
+        """Figures of the best validation."""
+        found = [row for row in self.history if self._figure in row]
+        return min(found, key=self._rank, default=None)
 
     def step(self, step: int, loss: float, rate: float, seconds: float) -> None:
         """Note a step."""
@@ -57,18 +80,19 @@ class Journal:
         if step % _EVERY == 0 or step == self._steps:
             self._note(step, {"loss": self._loss, "rate": rate})
 
-    def validation(self, step: int, figures: Mapping[str, float]) -> None:
+    def validation(self, step: int, figures: Mapping[str, Any]) -> None:
         """Note a validation."""
         self._note(step, figures)
 
-    def _note(self, step: int, figures: Mapping[str, float]) -> None:
-        """Keep figures, and log them."""
+    def _note(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Keep figures, and log those that are numbers."""
         self.history.append({"step": step, **figures})
         if self._writer is not None:
             for name, value in figures.items():
-                self._writer.add_scalar(name, value, step)
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(name, value, step)
 
-    def restore(self, history: list[dict[str, float]]) -> None:
+    def restore(self, history: list[dict[str, Any]]) -> None:
         """Go on from the figures of a checkpoint."""
         self.history = list(history)
         losses = [row["loss"] for row in history if "loss" in row]
@@ -79,10 +103,9 @@ class Journal:
         parts = [f"step {self._step} of {self._steps}"]
         if self._loss is not None:
             parts.append(f"loss {self._loss:.3f}")
-        last = next((row for row in reversed(self.history) if "voi" in row), None)
+        last = next((row for row in reversed(self.history) if self._figure in row), None)
         if last is not None:
-            error = last["adapted_rand_error"]
-            parts.append(f"held out: VOI {last['voi']:.2f}, adapted Rand error {error:.3f}")
+            parts.append(f"held out: {self._told(last)}")
         if self._seconds is not None:
             parts.append(f"{_duration(self._seconds * (self._steps - self._step))} left")
         return ", ".join(parts)

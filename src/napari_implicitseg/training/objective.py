@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.config import TrainConfig
     from napari_implicitseg.training.patches import Batch
+    from napari_implicitseg.training.task import LoopOptions
 
 __all__ = ["Objective", "learning_rate"]
 
@@ -30,7 +31,7 @@ _LEAST_SIGMA, _LARGEST_SIGMA = 4.0, 20.0
 _WARM_STEPS = 100
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: LoopOptions, step: int) -> float:
     """Return the rate of a step, from 0: a linear rise, then a cosine's fall to a hundredth."""
     warm = min(_WARM_STEPS, max(1, config.steps // 10))
     if step < warm:

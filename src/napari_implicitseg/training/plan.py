@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.config import TrainConfig
     from napari_implicitseg.training.examples import TrainingVolume
+    from napari_implicitseg.training.task import LoopOptions
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "check_norm", "common_spacing", "make_plan"]
 
 # About what two cores do in a fraction of a second.
 _PATCH_VOXELS = {2: 192**2, 3: 56**3}
@@ -88,7 +89,7 @@ def make_plan(volumes: Any, config: TrainConfig, start: AffinityModel | None = N
     checked = checked_volumes(
         listed, ndim=ndim, in_channels=channels, kind=config.labels, zero=config.zero
     )
-    spacing = _common_spacing(checked)[-ndim:]
+    spacing = common_spacing(checked)[-ndim:]
     if start is None:
         offsets = _offsets(config, ndim, spacing)
         network = _network(config, ndim, spacing, checked[0].channels, len(offsets))
@@ -103,7 +104,7 @@ def make_plan(volumes: Any, config: TrainConfig, start: AffinityModel | None = N
             f"patch_shape is {patch} but the network has {ndim} axes; give one length per axis."
         )
     patch = fitting_patch(patch, taught, stride=network.stride)
-    _check_norm(config, patch, network)
+    check_norm(config, patch, network)
     return Plan(
         network=network,
         offsets=offsets,
@@ -137,8 +138,8 @@ def _augmentation(spacing: tuple[float, ...], config: TrainConfig) -> Augmentati
     return replace(Augmentation.for_spacing(spacing), noise_strength=config.noise)
 
 
-def _check_norm(
-    config: TrainConfig, patch: tuple[int, ...], network: UNetConfig | CNNConfig
+def check_norm(
+    config: LoopOptions, patch: tuple[int, ...], network: UNetConfig | CNNConfig
 ) -> None:
     """Refuse patches of which the lowest level has one voxel, of which there is no variance."""
     cells = math.prod(n // s for n, s in zip(patch, network.stride, strict=True))
@@ -159,7 +160,7 @@ def _axes(volumes: Sequence[TrainingVolume], config: TrainConfig) -> int:
     return 2 if flat else 3
 
 
-def _common_spacing(volumes: Sequence[TrainingVolume]) -> tuple[float, ...]:
+def common_spacing(volumes: Sequence[TrainingVolume]) -> tuple[float, ...]:
     """Voxel size all volumes have."""
     first = volumes[0].voxel_size
     for other in volumes[1:]:

@@ -1,4 +1,4 @@
-"""Training of a network for affinities, which may be stopped and resumed at any step."""
+"""Training of a network, which may be stopped and resumed at any step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import copy
 import time
 import warnings
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,11 +13,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from napari_implicitseg.devices import lacks_compiler, lacks_memory
 from napari_implicitseg.errors import Cancelled, FileError, InputError
-from napari_implicitseg.models.affinity import AffinityModel
 from napari_implicitseg.models.folder import check_storable
-from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.precision import autocast, fast_precision, training_format
 from napari_implicitseg.predictors.architectures import build_network
+from napari_implicitseg.training.affinity_task import AffinityTask
+from napari_implicitseg.training.batches import Prefetcher
 from napari_implicitseg.training.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -26,28 +25,26 @@ from napari_implicitseg.training.checkpoint import (
     optimizer_tensors,
     restore_optimizer,
 )
-from napari_implicitseg.training.identity import check_same, identify
+from napari_implicitseg.training.identity import check_same
 from napari_implicitseg.training.journal import Journal
-from napari_implicitseg.training.objective import Objective, learning_rate
-from napari_implicitseg.training.patches import PatchSampler, Prefetcher
+from napari_implicitseg.training.objective import Objective
 from napari_implicitseg.training.plan import make_plan
-from napari_implicitseg.training.validation import Validation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import Tensor, nn
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.config import TrainConfig
+    from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.predictors.architectures import Network
     from napari_implicitseg.training.patches import Batch
-    from napari_implicitseg.training.plan import Plan
+    from napari_implicitseg.training.task import LoopOptions, Task
 
-__all__ = ["train"]
+__all__ = ["run_training", "train"]
 
-_GRADIENT_NORM = 5.0
 _NO_COMPILER = (
     "torch.compile does not work here ({}). Train without compiling, or install a C++ compiler."
 )
@@ -63,7 +60,7 @@ def train(
     device: torch.device,
     progress: Progress | None,
 ) -> AffinityModel:
-    """Train a network and keep the best of it in a model folder.
+    """Train a network for affinities and keep the best of it in a model folder.
 
     Parameters
     ----------
@@ -86,9 +83,30 @@ def train(
         If `progress` asked to stop; the checkpoint holds all steps done.
     """
     plan = make_plan(volumes, config, start)
+    task = AffinityTask(plan, config, Objective(config, plan.offsets, plan.spacing))
+    made: AffinityModel = run_training(task, out, resume=resume, device=device, progress=progress)
+    return made
+
+
+def run_training(
+    task: Task, out: Path, *, resume: bool, device: torch.device, progress: Progress | None
+) -> Any:
+    """Train what a task says, and keep the best of it in a model folder.
+
+    Parameters
+    ----------
+    task : Task
+    out, resume, device, progress
+        See `train`.
+
+    Returns
+    -------
+    AffinityModel or SemanticModel
+        What `Task.model` makes of the weights that were kept.
+    """
     check_folder(out, resume=resume)
     with _usual_torch():
-        training = _Training(plan, config, out, device)
+        training = _Training(task, out, device)
         check_storable(training.model())
         if resume and (out / CHECKPOINT).is_file():
             training.restore(Checkpoint.read(out / CHECKPOINT))
@@ -116,34 +134,38 @@ class _Training:
 
     Parameters
     ----------
-    plan : Plan
-    config : TrainConfig
+    task : Task
     out : Path
     device : torch.device
     """
 
-    def __init__(self, plan: Plan, config: TrainConfig, out: Path, device: torch.device) -> None:
-        self._plan, self._config, self._out, self._device = plan, config, out, device
+    def __init__(self, task: Task, out: Path, device: torch.device) -> None:
+        config = task.config
+        self._task, self._config, self._out, self._device = task, config, out, device
         network = build_network(
-            {"architecture": plan.network.kind, **plan.network.to_json()}, seed=config.seed
+            {"architecture": task.network.kind, **task.network.to_json()}, seed=config.seed
         )
-        if plan.start is not None:
-            network.load_state_dict(plan.start.network.state_dict())
+        start = task.start()
+        if start is not None:
+            network.load_state_dict(start)
         self._precision = fast_precision(device) if config.precision == "auto" else config.precision
-        self._format = training_format(plan.ndim, device, self._precision)
+        self._format = training_format(task.network.ndim, device, self._precision)
         self._network = network.to(device).to(memory_format=self._format)  # type: ignore[call-overload]
         self._average = AveragedModel(
             self._network, multi_avg_fn=_decay(config.average), use_buffers=True
         )
         self._optimizer = _optimizer(self._network, config)
         self._forward = torch.compile(self._network) if config.compile else self._network
-        self._objective = Objective(config, plan.offsets, plan.spacing)
-        self._validation = Validation(plan.held, plan.ndim)
-        self._rule = Normalisation() if plan.start is None else plan.start.normalisation
-        self._patch = plan.patch_shape
+        self._patch = task.patch_shape
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
-        self.journal = Journal(out / CHECKPOINT.parent, config.steps)
+        self.journal = Journal(
+            out / CHECKPOINT.parent,
+            config.steps,
+            figure=task.figure,
+            rank=task.rank,
+            told=task.told,
+        )
 
     def run(self, progress: Progress | None) -> None:
         """Take the steps that are left; with too little memory in smaller patches."""
@@ -163,21 +185,14 @@ class _Training:
     def _run(self, progress: Progress | None) -> None:
         """Take the steps that are left."""
         config = self._config
-        sampler = PatchSampler(
-            self._plan.taught,
-            self._patch,
-            seed=config.seed,
-            augmentation=self._plan.augmentation,
-            border_share=config.border_share,
-            normalise=self._rule,
-        )
+        sampler = self._task.sampler(self._patch)
         steps = range(self._step, config.steps)
         with Prefetcher(
             sampler, steps, batch_size=config.batch_size, workers=config.workers
         ) as batches:
             for batch in batches:
                 self._take(batch.to(self._device))
-                if self._validation and self._is_due(config.validate_every):
+                if self._task.has_validation() and self._is_due(config.validate_every):
                     self._validate()
                 if self._is_due(config.checkpoint_every):
                     self._save()
@@ -190,7 +205,7 @@ class _Training:
     def _take(self, batch: Batch) -> None:
         """Take one step."""
         begin = time.perf_counter()
-        rate = learning_rate(self._config, self._step)
+        rate = self._task.rate(self._step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._network.train()
@@ -199,10 +214,10 @@ class _Training:
             logits = self._forward(raw)
         if not bool(torch.isfinite(logits.detach()).all()):
             raise self._diverged()
-        loss = self._objective(logits, batch, self._step)
+        loss = self._task.objective(logits, batch, self._step)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self._network.parameters(), _GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._task.gradient_norm)
         value = float(loss.detach())
         if value != value:
             raise self._diverged()
@@ -221,7 +236,7 @@ class _Training:
     def _validate(self) -> None:
         """Measure the averaged weights, and keep the best."""
         before = self.journal.best
-        self.journal.validation(self._step, self._validation(self.model(), self._device))
+        self.journal.validation(self._step, self._task.validate(self.model(), self._device))
         if self.journal.best != before:
             self._keep()
 
@@ -238,32 +253,19 @@ class _Training:
         module: Network = self._average.module.eval()  # type: ignore[assignment]
         return module
 
-    def model(self) -> AffinityModel:
+    def model(self) -> Any:
         """Model of the weights as they are now."""
         return self._model(self._averaged())
 
-    def _model(self, network: Network, figures: Mapping[str, float] | None = None) -> AffinityModel:
+    def _model(self, network: Network, figures: dict[str, Any] | None = None) -> Any:
         """Model of a network as it is now."""
-        config = self._config
-        return AffinityModel(
-            network=network,
-            offsets=self._plan.offsets,
-            spacing=self._plan.spacing,
-            unit=config.unit,
-            normalisation=self._rule,
-            name=self._out.resolve().name,
-            training={
-                "data": config.data,
-                "licence": config.licence,
-                "attribution": config.attribution,
-                "volumes": [v.describe() for v in self._plan.taught],
-                "held_out": [v.describe()["name"] for v in self._plan.held],
-                "patch_shape": list(self._patch),
-                "started_from": "" if self._plan.start is None else self._plan.start.name,
-                "steps": int((figures or {}).get("step", self._step)),
-                "config": asdict(config),
-            },
-            metrics=dict(figures or {}),
+        found = figures or {}
+        return self._task.model(
+            network,
+            self._out.resolve().name,
+            found,
+            step=int(found.get("step", self._step)),
+            patch_shape=self._patch,
         )
 
     def _tell(self, progress: Progress | None) -> None:
@@ -278,7 +280,7 @@ class _Training:
 
     def _shrink(self, error: BaseException) -> None:
         """Halve the longest side of the patches."""
-        least = [2 * s for s in self._plan.network.stride]
+        least = [2 * s for s in self._task.network.stride]
         sides = list(self._patch)
         free = [n if n >= 2 * small else 0 for n, small in zip(sides, least, strict=True)]
         if not any(free):
@@ -287,7 +289,7 @@ class _Training:
                 "depth or batch size."
             ) from error
         axis = free.index(max(free))
-        step = self._plan.network.stride[axis]
+        step = self._task.network.stride[axis]
         sides[axis] = sides[axis] // 2 // step * step
         warnings.warn(
             f"There is not enough memory for patches of {self._patch}: the training goes on with "
@@ -315,7 +317,7 @@ class _Training:
 
     def _identity(self) -> dict[str, Any]:
         """Return what must not change between the runs of one training."""
-        return identify(self._plan, self._config, self._network)
+        return self._task.identity(self._network)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was written.
@@ -349,7 +351,7 @@ class _Training:
         self._step = self._saved = checkpoint.step
         self.journal.restore(checkpoint.history)
 
-    def result(self) -> AffinityModel:
+    def result(self) -> Any:
         """Return the model of the weights that were kept."""
         network = copy.deepcopy(self._averaged()).cpu()
         network.load_state_dict(self._best)
@@ -372,7 +374,7 @@ def _decay(average: float) -> Any:
     return torch.no_grad()(blend)
 
 
-def _optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimizer(network: nn.Module, config: LoopOptions) -> torch.optim.Optimizer:
     """AdamW; biases and norms do not decay."""
     large = [p for p in network.parameters() if p.ndim > 1]
     small = [p for p in network.parameters() if p.ndim <= 1]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.training.examples import TrainingVolume
 
-__all__ = ["Validation"]
+__all__ = ["Validation", "middle_window"]
 
 _VOXELS = {2: 512 * 512 * 4, 3: 112**3}
 _SMALLEST = {2: 30, 3: 100}
@@ -44,7 +44,7 @@ class Validation:
         self._ndim = ndim
         self._cases = []
         for volume in volumes:
-            window = _middle(volume.shape, voxels or _VOXELS[ndim], ndim)
+            window = middle_window(volume.shape, voxels or _VOXELS[ndim], ndim)
             truth = np.asarray(read_window(volume.labels, window))
             if truth.any():
                 self._cases.append((volume, window, _by_section(truth, ndim)))
@@ -84,7 +84,7 @@ class Validation:
         }
 
 
-def _middle(shape: tuple[int, ...], most: int, ndim: int) -> tuple[slice, ...]:
+def middle_window(shape: tuple[int, ...], most: int, ndim: int) -> tuple[slice, ...]:
     """Window about the middle of so many voxels at most."""
     sides = list(shape)
     while np.prod(sides, dtype=float) > most:

@@ -1,0 +1,95 @@
+"""Prediction of a volume block by block, by a network for affinities or for classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from napari_implicitseg.batch.blocks import size_of
+from napari_implicitseg.batch.jobs import Job, torch_threads
+from napari_implicitseg.batch.raw_source import open_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.batch.jobs import Place
+    from napari_implicitseg.batch.raw_source import RawSource
+    from napari_implicitseg.models.normalise import Scaling
+
+__all__ = ["PredictingJob", "predicted", "tile_of", "window_bytes"]
+
+_TILE = {2: 1024**2, 3: 128**3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictingJob(Job):
+    """A job that may predict.
+
+    Attributes
+    ----------
+    raw : RawSource, optional
+        What is predicted from.
+    scaling : Scaling, optional
+        Of its grey levels, measured over the whole volume.
+    tile : tuple of int, optional
+        Voxels predicted at a time.
+    """
+
+    raw: RawSource | None = None
+    scaling: Scaling | None = None
+    tile: tuple[int, ...] | None = None
+
+
+def predicted(job: PredictingJob, place: Place) -> NDArray[np.float32]:
+    """Return what a network says of a block: (C, *S), 0 to 1."""
+    from napari_implicitseg.devices import find_device
+    from napari_implicitseg.models.tiles import predict_tiles
+
+    assert job.raw is not None
+    assert job.scaling is not None
+    raw, _, model = open_raw(job.raw)
+    scaling = job.scaling
+    activation: Literal["sigmoid", "softmax"] = "softmax" if job.raw.semantic else "sigmoid"
+
+    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
+        return scaling(raw[:, *window], [part.start for part in window])
+
+    with torch_threads(job.threads):
+        found: NDArray[np.float32] = predict_tiles(
+            model.network,
+            read,
+            job.grid.shape,
+            job.grid.core(place),
+            channels=job.raw.outputs,
+            tile_shape=job.tile,
+            device=find_device(job.config.device, large=True),
+            precision=job.config.precision,
+            activation=activation,
+        )
+    return found
+
+
+def tile_of(block: Sequence[int]) -> tuple[int, ...]:
+    """Choose what is predicted at a time, always the same so that results are."""
+    sides = list(block)
+    while math.prod(sides) > _TILE[len(sides)]:
+        axis = sides.index(max(sides))
+        sides[axis] = -(-sides[axis] // 2)
+    return tuple(sides)
+
+
+def window_bytes(job: PredictingJob, place: Place) -> int:
+    """Return the memory that predicting a block takes."""
+    assert job.raw is not None
+    assert job.tile is not None
+    config = open_raw(job.raw)[2].network.config
+    lead = len(job.grid.shape) - config.ndim
+    window = math.prod(
+        side + 2 * halo for side, halo in zip(job.tile, (*(0,) * lead, *config.halo), strict=True)
+    )
+    block = size_of(job.grid.core(place)) * job.raw.outputs * 5
+    return int(window * 4 * config.features_held) + block

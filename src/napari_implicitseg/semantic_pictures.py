@@ -1,0 +1,183 @@
+"""Pictures of an evaluation of classes: the confusion matrix, and the worst images."""
+
+from __future__ import annotations
+
+import colorsys
+import heapq
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_implicitseg.atomic import replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_implicitseg.confusion import SemanticEvaluation
+    from napari_implicitseg.training.labelled import TrainingVolume
+
+__all__ = ["WorstImages", "class_colours", "side_by_side", "write_confusion"]
+
+_GAP = 4
+_LARGEST = 1200
+# Cells are labelled with numbers while there is room for them.
+_MOST_NUMBERED = 20
+
+
+def class_colours(count: int) -> NDArray[np.uint8]:
+    """Return a colour for each class, and black for 0, shape (count + 1, 3)."""
+    # By the golden section, so that neighbours differ however many there are.
+    hues = [(0.58 + i * 0.618034) % 1 for i in range(count)]
+    colours = [(0.0, 0.0, 0.0), *(colorsys.hsv_to_rgb(h, 0.65, 0.95) for h in hues)]
+    return np.asarray(np.round(255 * np.asarray(colours)), np.uint8)
+
+
+def write_confusion(
+    path: Path, evaluation: SemanticEvaluation, *, title: str = "", overwrite: bool = False
+) -> None:
+    """Draw the confusion matrix as PNG: rows true, columns predicted, shares of each row.
+
+    Parameters
+    ----------
+    path : Path
+    evaluation : SemanticEvaluation
+    title : str
+    overwrite : bool
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    OutputExistsError, FileError
+        If it cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    matrix, names = evaluation.matrix, evaluation.classes
+    sizes = matrix.sum(axis=1, keepdims=True)
+    shares = matrix / np.maximum(1, sizes)
+    side = 2.5 + 0.6 * min(len(names), 30)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    rows = [
+        f"{name} ({share:.1%})"
+        for name, share in zip(names, evaluation.shares.values(), strict=True)
+    ]
+    axes.set_yticks(range(len(names)), rows)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true (share of pixels)")
+    figure.colorbar(drawn, label="share of the true pixels")
+    text = f"accuracy {evaluation.accuracy:.3f}, mean IoU {evaluation.iou:.3f}"
+    axes.set_title(f"{title}\n{text}" if title else text, fontsize="medium")
+    if len(names) <= _MOST_NUMBERED:
+        for (row, column), share in np.ndenumerate(shares):
+            shade = "white" if share > 0.5 else "black"
+            label = f"{share:.2f}\n{matrix[row, column]:,}"
+            axes.text(column, row, label, ha="center", va="center", color=shade, fontsize=7)
+    with replace_file(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def side_by_side(
+    raw: NDArray[Any], truth: NDArray[Any], found: NDArray[Any], count: int
+) -> NDArray[np.uint8]:
+    """Return image, truth and prediction beside each other.
+
+    Parameters
+    ----------
+    raw : ndarray, shape (C, *S)
+        Of stacks the section with the most mistakes is shown.
+    truth, found : ndarray of integers, shape (*S)
+        Classes from 1. Where the truth is 0 it is black, and the prediction dark.
+    count : int
+        Of classes.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    if truth.ndim == 3:
+        wrong = ((truth != found) & (truth != 0)).sum(axis=(1, 2))
+        z = int(wrong.argmax())
+        raw, truth, found = raw[:, z], truth[z], found[z]
+    step = max(1, -(-max(truth.shape) // _LARGEST))
+    raw, truth, found = raw[:, ::step, ::step], truth[::step, ::step], found[::step, ::step]
+    palette = class_colours(count)
+    predicted = palette[found]
+    predicted[truth == 0] //= 3
+    gap = np.full((len(truth), _GAP, 3), 255, np.uint8)
+    return np.concatenate([_shown(raw), gap, palette[truth], gap, predicted], axis=1)
+
+
+class WorstImages:
+    """Keeps pictures of the images of the lowest mean IoU; `seen` of `evaluate_semantic`.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    classes : int
+    """
+
+    def __init__(self, count: int, classes: int) -> None:
+        self._count, self._classes = count, classes
+        self._kept: list[tuple[float, int, str, NDArray[np.uint8]]] = []
+        self._number = 0
+
+    def __call__(
+        self,
+        volume: TrainingVolume,
+        truth: NDArray[Any],
+        found: NDArray[Any],
+        figures: SemanticEvaluation,
+    ) -> None:
+        """Look at an image."""
+        self._number += 1
+        iou = figures.iou
+        if len(self._kept) == self._count and -self._kept[0][0] <= iou:
+            return
+        raw = np.asarray(volume.raw[...])
+        picture = side_by_side(raw, truth, found, self._classes)
+        entry = (-iou, self._number, figures.images[0].name, picture)
+        if len(self._kept) < self._count:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heapreplace(self._kept, entry)
+
+    def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
+        """Write the pictures, the worst first, and return their paths.
+
+        Raises
+        ------
+        OutputExistsError, FileError
+            If they cannot be written.
+        """
+        from PIL import Image
+
+        paths = []
+        order = sorted(self._kept, key=lambda entry: (-entry[0], entry[1]))
+        for place, (_, _, name, picture) in enumerate(order, start=1):
+            path = folder / f"worst_{place:02d}_{_plain(name)}.png"
+            with replace_file(path, overwrite=overwrite) as temporary:
+                Image.fromarray(picture).save(temporary, format="PNG")
+            paths.append(path)
+        return paths
+
+
+def _shown(raw: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return grey levels or colours as a picture, stretched between percentiles."""
+    channels = raw[:3] if len(raw) >= 3 else np.repeat(raw[:1], 3, axis=0)
+    low, high = np.percentile(channels, (0.5, 99.5))
+    scaled = (channels.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    picture: NDArray[np.uint8] = np.moveaxis(np.clip(255 * scaled, 0, 255), 0, -1).astype(np.uint8)
+    return picture
+
+
+def _plain(name: str) -> str:
+    """Make a name of a file of one of an image."""
+    stem: Sequence[str] = name.strip("'").rsplit("/", 1)[-1].rsplit(".", 1)[:1]
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in stem[0])

@@ -1,0 +1,233 @@
+"""What is particular to training classes: plan, measure and model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from napari_implicitseg.confusion import SemanticEvaluation
+from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.normalise import Normalisation
+from napari_implicitseg.models.semantic import SemanticModel
+from napari_implicitseg.predictors.unet_config import UNetConfig
+from napari_implicitseg.training.arrays import read_window
+from napari_implicitseg.training.augment import Augmentation
+from napari_implicitseg.training.identity import describe_training
+from napari_implicitseg.training.membranes import is_anisotropic
+from napari_implicitseg.training.objective import learning_rate
+from napari_implicitseg.training.plan import check_norm, common_spacing
+from napari_implicitseg.training.semantic_objective import class_loss, class_weights
+from napari_implicitseg.training.semantic_patches import ClassSampler
+from napari_implicitseg.training.validation import middle_window
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from napari_implicitseg.predictors.architectures import Network
+    from napari_implicitseg.semantic_config import SemanticConfig
+    from napari_implicitseg.training.batches import Batch
+    from napari_implicitseg.training.labelled import TrainingVolume
+    from napari_implicitseg.training.semantic_examples import ClassExamples
+
+__all__ = ["SemanticTask", "network_axes"]
+
+_PATCH_PIXELS = {2: 160**2, 3: 48**3}
+# Of a large image the middle is measured on while training; `evaluate_semantic` takes all.
+_MEASURED = {2: 1 << 20, 3: 112**3}
+
+
+class SemanticTask:
+    """A network for classes; see `Task`.
+
+    Parameters
+    ----------
+    examples : ClassExamples
+    config : SemanticConfig
+    unit : str
+        Of the pixel size.
+    """
+
+    figure = "iou"
+
+    def __init__(self, examples: ClassExamples, config: SemanticConfig, unit: str = "") -> None:
+        self.config, self._examples, self._unit = config, examples, unit
+        self._ndim = network_axes((*examples.taught, *examples.held), config)
+        self._spacing = common_spacing((*examples.taught, *examples.held))[-self._ndim :]
+        self.network = _network(examples, config, self._spacing)
+        self.patch_shape = _patch(examples.taught, config, self._spacing, self.network)
+        check_norm(config, self.patch_shape, self.network)
+        self.gradient_norm = math.inf if config.gradient_norm is None else config.gradient_norm
+        self._rule = Normalisation()
+        self._cases = [c for c in map(self._case, examples.held) if c is not None]
+        self._weights: Tensor | None = None
+
+    def start(self) -> None:
+        """Weights are random at first."""
+        return None
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, from 0."""
+        if self.config.schedule == "constant":
+            return self.config.learning_rate
+        return learning_rate(self.config, step)
+
+    def sampler(self, patch_shape: tuple[int, ...]) -> ClassSampler:
+        """Patches of a shape."""
+        sampler = ClassSampler(
+            self._examples.taught,
+            patch_shape,
+            classes=len(self._examples.classes),
+            seed=self.config.seed,
+            normalise=self._rule,
+            augmentation=_augmentation(self._spacing, self.config),
+            balanced_share=self.config.balanced_share,
+        )
+        if self.config.class_balance:
+            pixels = sampler.counts.sum(axis=0).tolist()
+            self._weights = torch.tensor(class_weights(pixels, self.config.class_balance))
+        return sampler
+
+    def objective(self, logits: Tensor, batch: Batch, step: int) -> Tensor:
+        """Loss of a batch."""
+        weights = None if self._weights is None else self._weights.to(logits.device)
+        return class_loss(logits, batch.labels, self.config, weights)
+
+    def has_validation(self) -> bool:
+        """Whether anything is held out to measure on."""
+        return bool(self._cases)
+
+    def validate(self, model: SemanticModel, device: torch.device) -> dict[str, Any]:
+        """Figures of a model on what is held out."""
+        parts = []
+        for volume, truth in self._cases:
+            found = model.predict(volume.raw, channel_axis=0, device=device, name=volume.name)
+            parts.append(
+                SemanticEvaluation.of(
+                    self._examples.classes, found, truth, volume.describe()["name"]
+                )
+            )
+        return SemanticEvaluation.joined(parts).as_dict()
+
+    def rank(self, row: Mapping[str, Any]) -> float:
+        """Place of a validation: the highest mean IoU is best, or the last."""
+        return -float(row["iou"] if self.config.keep == "best" else row["step"])
+
+    def told(self, row: Mapping[str, Any]) -> str:
+        """Say in words how good a validation was."""
+        return f"mean IoU {row['iou']:.3f}, accuracy {row['accuracy']:.3f}"
+
+    def model(
+        self,
+        network: Network,
+        name: str,
+        figures: Mapping[str, Any],
+        *,
+        step: int,
+        patch_shape: tuple[int, ...],
+    ) -> SemanticModel:
+        """Return the model of a network."""
+        config, examples = self.config, self._examples
+        return SemanticModel(
+            network=network,
+            classes=examples.classes,
+            values=examples.values,
+            spacing=self._spacing,
+            unit=self._unit,
+            normalisation=self._rule,
+            name=name,
+            training={
+                "data": config.data,
+                "licence": config.licence,
+                "attribution": config.attribution,
+                "volumes": [v.describe() for v in examples.taught],
+                "held_out": [v.describe()["name"] for v in examples.held],
+                "patch_shape": list(patch_shape),
+                "steps": step,
+                "config": asdict(config),
+            },
+            metrics=dict(figures),
+        )
+
+    def identity(self, network: Network) -> dict[str, Any]:
+        """Return what must not change between the runs of one training."""
+        examples = self._examples
+        return describe_training(
+            self.config,
+            network,
+            examples.taught,
+            **{"classes found": examples.classes, "values found": examples.values},
+        )
+
+    def _case(self, volume: TrainingVolume) -> tuple[TrainingVolume, Any] | None:
+        """Return the part of a held-out image that is measured on, with its truth."""
+        window = middle_window(volume.shape, _MEASURED[self._ndim], self._ndim)
+        truth = read_window(volume.labels, window)
+        return (volume.crop(window), truth) if truth.any() else None
+
+
+def network_axes(volumes: Sequence[TrainingVolume], config: SemanticConfig) -> int:
+    """Axes of the network for these images.
+
+    Raises
+    ------
+    InputError
+        If an image has fewer than the options ask for.
+    """
+    wanted = config.ndim or (len(config.patch_shape) if config.patch_shape else None)
+    if wanted is not None:
+        small = next((v for v in volumes if len(v.shape) < wanted), None)
+        if small is not None:
+            raise InputError(
+                f"{small.name} has {len(small.shape)} axes, shape {small.shape}, but the network "
+                f"{wanted}. Give stacks, or train a network with ndim=2 (--ndim 2)."
+            )
+        return wanted
+    flat = any(len(v.shape) == 2 or is_anisotropic(v.voxel_size) for v in volumes)
+    return 2 if flat else 3
+
+
+def _network(
+    examples: ClassExamples, config: SemanticConfig, spacing: tuple[float, ...]
+) -> UNetConfig:
+    """Architecture of the network."""
+    widths = config.widths or tuple(config.width * 2**level for level in range(config.depth))
+    usual = UNetConfig.from_spacing(
+        spacing,
+        depth=len(widths),
+        in_channels=examples.taught[0].channels,
+        out_channels=len(examples.classes),
+        norm=config.norm,
+        residual=config.residual,
+    )
+    return replace(usual, widths=widths)
+
+
+def _patch(
+    volumes: Sequence[TrainingVolume],
+    config: SemanticConfig,
+    spacing: tuple[float, ...],
+    network: UNetConfig,
+) -> tuple[int, ...]:
+    """Patch as wanted, or of a usual number of pixels, but no larger than the largest image."""
+    ndim = len(spacing)
+    if config.patch_shape is None:
+        sides = [min(spacing) / s for s in spacing]
+        length = (_PATCH_PIXELS[ndim] / math.prod(sides)) ** (1 / ndim)
+        largest = [max(v.shape[axis - ndim] for v in volumes) for axis in range(ndim)]
+        wanted = [min(length * side, n) for side, n in zip(sides, largest, strict=True)]
+    else:
+        wanted = [float(n) for n in config.patch_shape]
+    return tuple(math.ceil(n / s) * s for n, s in zip(wanted, network.stride, strict=True))
+
+
+def _augmentation(spacing: tuple[float, ...], config: SemanticConfig) -> Augmentation:
+    """How patches are varied."""
+    if not config.augment:
+        return Augmentation.none()
+    usual = Augmentation.for_spacing(spacing)
+    return replace(usual, rotation=15.0, zoom=0.15, noise_strength=0.2, colour=0.5)
