@@ -10,7 +10,8 @@ import pytest
 import tifffile
 import zarr
 
-from napari_implicitseg.volumes import read_labels
+from napari_implicitseg import convert
+from napari_implicitseg.volumes import Grid, read_labels, write_labels
 
 from .batch.batch_cases import affinity_file, cells, noisy
 from .command_line import run
@@ -169,3 +170,33 @@ def test_a_fit_that_is_none_is_said_also_beside_flags_of_the_fit(source, tmp_pat
     done = run("batch", recipe, *words)
     assert done.returncode == 1
     assert "error: fit is [1]; give options by name" in done.stderr
+
+
+def test_a_model_that_does_not_fit_the_voxels_is_warned_of(data_dir, tmp_path):
+    raw = tifffile.imread(data_dir / "em" / "fib25" / "raw.tif")[:8, :32, :32]
+    tifffile.imwrite(tmp_path / "raw.tif", raw)
+    convert(tmp_path / "raw.tif", tmp_path / "raw.zarr", spacing=(30, 8, 8), unit="nm")
+    words = ("batch", "--source", tmp_path / "raw.zarr", "--target", tmp_path / "out.zarr", *FLAGS)
+    words = (*words, "--model", "fibsem-isotropic")
+    for more in ((), ("--dry-run",)):
+        done = run(*words, *more)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("Results may be poor") == 1
+    segmented = ("segment", tmp_path / "raw.zarr", "--model", "fibsem-isotropic")
+    assert "Results may be poor" in run(*segmented, "-o", tmp_path / "s.tif").stderr
+
+
+def test_labels_are_no_image(tmp_path):
+    labels = np.ones((8, 16, 16), np.uint32)
+    write_labels(tmp_path / "l.zarr", labels, Grid.plain(3))
+    words = ("--source", tmp_path / "l.zarr", "--target", tmp_path / "out.zarr")
+    done = run("batch", *words, "--model", "fibsem-isotropic", *FLAGS)
+    assert done.returncode == 1
+    assert "holds labels, no grey levels" in done.stderr
+
+
+def test_an_address_without_a_port_is_refused_at_once(source, tmp_path):
+    words = ("--source", source, "--target", tmp_path / "out.zarr", "--scheduler", "localhost")
+    done = run("batch", *words)
+    assert done.returncode == 1
+    assert "with the port, such as tcp://node:8786" in done.stderr

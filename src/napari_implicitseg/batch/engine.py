@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Outcome", "local_cluster", "open_engine", "usual_workers", "worker_devices"]
 
+_ADDRESS = re.compile(r"[a-z]+://\S+|[^\s/:]+:\d+")
 _WORKER_BYTES = 2 << 30
 _PER_THREAD = 3
 """Blocks that are handed to a worker ahead, so that it never waits for the next."""
@@ -100,6 +102,11 @@ def open_engine(config: BatchConfig, client: Any = None) -> Iterator[Engine]:
     from dask.distributed import Client
 
     if config.scheduler is not None:
+        if not _ADDRESS.fullmatch(config.scheduler):
+            raise InputError(
+                f"The scheduler is {config.scheduler!r}; give its address with the port, such as "
+                "tcp://node:8786."
+            )
         try:
             found = Client(config.scheduler, timeout=20, set_as_default=False)
         except (OSError, ValueError) as error:

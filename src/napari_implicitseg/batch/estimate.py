@@ -29,6 +29,8 @@ class Estimate:
         Memory of a worker and of the one step that sees all fragments; on the disk.
     block_seconds, seconds : float
         Of a block in all stages, and of all blocks with these workers.
+    warnings : tuple of str
+        What does not fit well.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +43,7 @@ class Estimate:
     disk_bytes: int
     block_seconds: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
@@ -55,7 +58,8 @@ def estimate(source: str, target: str, config: BatchConfig) -> Estimate:
     InputError, FileError
         As `run_batch` does before it begins.
     """
-    job = make_plan(source, target, config).job
+    plan = make_plan(source, target, config)
+    job = plan.job
     needs = job.needs()
     workers = 1 if config.workers == 0 else len(worker_devices(config))
     return Estimate(
@@ -69,4 +73,5 @@ def estimate(source: str, target: str, config: BatchConfig) -> Estimate:
         disk_bytes=needs.disk_bytes,
         block_seconds=round(needs.block_seconds, 3),
         seconds=round(needs.block_seconds / needs.share / min(workers, len(job.grid)), 3),
+        warnings=plan.warnings,
     )

@@ -68,8 +68,9 @@ class Ledger:
         wanted = json.loads(json.dumps(about))
         path = self.folder / _ABOUT
         found = _read(path)
+        changes = self.changes(about)
         if restart and found is not None:
-            changed = [text.split(" ", maxsplit=1)[0] for text in _differences(found, wanted)]
+            changed = [text.split(" ", maxsplit=1)[0] for text in changes]
             if changed and set(changed) <= set(late):
                 self._forget({record for option in changed for record in late[option]})
                 _write(path, wanted)
@@ -79,7 +80,6 @@ class Ledger:
             self._empty()
             found = None
         if found is not None:
-            changes = _differences(found, wanted)
             if changes:
                 raise InputError(
                     f"'{self.folder}' was begun with another configuration or source: "
@@ -93,6 +93,11 @@ class Ledger:
             raise explain(error, self.folder, "write") from error
         _write(path, wanted)
         return False
+
+    def changes(self, about: Mapping[str, Any]) -> list[str]:
+        """Return how a job differs from the one that was begun here; empty if none was."""
+        found = _read(self.folder / _ABOUT)
+        return [] if found is None else _differences(found, json.loads(json.dumps(about)))
 
     def _empty(self) -> None:
         """Remove all that is there but the folder, by which the job is known.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def run_batch(
         resumed = begin(plan)
         with open_engine(config, client) as engine:
             run = Run(plan, engine, progress, watch, resumed=resumed)
+            run.warnings += plan.warnings
             if engine.dashboard:
                 run.tell(f"{engine.workers} workers, {DASHBOARD}{engine.dashboard}")
             output = work(run, replace(plan.job, threads=engine.threads))
@@ -130,9 +132,12 @@ def make_plan(source: str, target: str, config: BatchConfig) -> Plan:
     InputError, FileError, OutputExistsError
         If source, target and options do not fit together.
     """
-    plan: Plan = _function("plan", config)(source, target, config)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        plan: Plan = _function("plan", config)(source, target, config)
     check_places(plan)
-    return plan
+    told = (str(one.message) for one in caught if issubclass(one.category, UserWarning))
+    return replace(plan, warnings=tuple(dict.fromkeys(told)))
 
 
 def _function(what: str, config: BatchConfig) -> Any:

@@ -43,6 +43,8 @@ class Plan:
         What the job makes in its target.
     late : mapping of str to sequence of str
         Options that early stages do not depend on; see `Ledger.begin`.
+    warnings : tuple of str
+        What does not fit well.
     """
 
     job: Job
@@ -51,6 +53,17 @@ class Plan:
     about: dict[str, Any]
     makes: tuple[Path, ...]
     late: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a job in the target must have begun with for this one to go on with it."""
+        makes = [path.name for path in self.makes]
+        return {**self.about, "voxels": asdict(self.voxels), "makes": makes}
+
+    def changes(self) -> list[str]:
+        """Return how it differs from the job begun in the target, if one was."""
+        return Ledger(self.job.folder).changes(self.identity)
 
 
 def begin(plan: Plan) -> bool:
@@ -72,9 +85,8 @@ def begin(plan: Plan) -> bool:
                     f"'{path}' already exists and is not of this job. Write to another target, or "
                     "give the labels another name (--name)."
                 )
-    about = {**plan.about, "voxels": asdict(plan.voxels), "makes": [p.name for p in plan.makes]}
-    _check_others(plan, about["makes"])
-    return Ledger(job.folder).begin(about, restart=job.config.restart, late=plan.late)
+    _check_others(plan, [p.name for p in plan.makes])
+    return Ledger(job.folder).begin(plan.identity, restart=job.config.restart, late=plan.late)
 
 
 def _check_others(plan: Plan, makes: Sequence[str]) -> None:

@@ -13,8 +13,9 @@ from napari_implicitseg.models.channels import channels_before, with_channels
 from napari_implicitseg.models.loading import load_model
 from napari_implicitseg.models.semantic import SemanticModel
 from napari_implicitseg.models.volume_checks import checked_volume, with_channel
-from napari_implicitseg.volumes.files import read_image
+from napari_implicitseg.volumes.files import place_of, read_image
 from napari_implicitseg.volumes.lazy import FileArray
+from napari_implicitseg.volumes.ome_zarr import zarr_attributes
 
 if TYPE_CHECKING:
     from napari_implicitseg.batch.config import BatchConfig
@@ -72,6 +73,8 @@ def raw_source(path: str, config: BatchConfig) -> tuple[RawSource, Grid]:
         If model and volume do not fit together, or cannot be read.
     """
     assert config.model is not None
+    if "image-label" in zarr_attributes(place_of(path)):
+        raise InputError(f"'{path}' holds labels, no grey levels; give the image they are of.")
     semantic = config.job == "semantic"
     network = open_model(config.model, semantic=semantic)
     volume = one_channel(read_image(path, level=config.level, time=config.time), config.channel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,15 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     import yaml
 
+    if not Path(path).is_file():
+        raise FileError(f"The recipe '{path}' does not exist. Check the name and the folder.")
     try:
         text = Path(path).read_text(encoding="utf-8")
         document = yaml.safe_load(text)
         twice = _said_twice(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except UnicodeDecodeError as error:
+        raise FileError(f"'{path}' is no text, and so no recipe. Choose a YAML file.") from error
+    except (OSError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise FileError(f"'{path}' cannot be read as YAML: {reason}. Mend it.") from error
     if not isinstance(document, dict):
@@ -71,10 +76,9 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     options = {str(k).replace("-", "_"): v for k, v in document.items()}
     unknown = sorted(set(options) - known - set(_WHERE))
     if unknown:
-        raise InputError(
-            f"'{path}' has the option '{unknown[0]}', which no job knows; there are "
-            f"source, target, {', '.join(sorted(known))}."
-        )
+        near = difflib.get_close_matches(unknown[0], [*known, *_WHERE], 1)
+        meant = f"did you mean '{near[0]}'?" if near else "batch --help lists all."
+        raise InputError(f"'{path}' has the option '{unknown[0]}', which no job knows: {meant}")
     where = {name: options.pop(name, None) for name in _WHERE}
     for name, value in where.items():
         if not isinstance(value, str | None):
@@ -132,8 +136,17 @@ def write_recipe(
     file = Path(path)
     with replace_file(file, overwrite=overwrite) as temporary:
         temporary.write_text(
-            f"# Run it with: napari-implicitseg batch {file.name}\n{text}", encoding="utf-8"
+            f"# Run it with: napari-implicitseg batch {file.name} {_places(config)}\n{text}",
+            encoding="utf-8",
         )
+
+
+def _places(config: BatchConfig) -> str:
+    """Return the flags a command needs beside a recipe."""
+    if config.job == "evaluate":
+        return "--source LABELS --target FIGURES.json"
+    what = "LABELS" if config.job == "repair" else "VOLUME"
+    return f"--source {what} --target RESULT.zarr"
 
 
 def _options(config: BatchConfig) -> dict[str, Any]:

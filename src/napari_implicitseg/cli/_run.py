@@ -43,7 +43,7 @@ def warn(message: str) -> None:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(interrupted: str = "") -> Iterator[None]:
     """End the command with one line on stderr where the user can mend the error."""
     try:
         yield
@@ -54,12 +54,12 @@ def one_line_errors() -> Iterator[None]:
     except MemoryError:
         _fail("There is not enough memory. Use a coarser --level, or cut the image.", 1)
     except KeyboardInterrupt:
-        _fail("Interrupted.", 130)
+        _fail(f"Interrupted. {interrupted}".strip(), 130)
     except SystemError as error:
         # Compiled functions end like this if Ctrl-C came while they ran.
         if not isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
             raise
-        _fail("Interrupted.", 130)
+        _fail(f"Interrupted. {interrupted}".strip(), 130)
     except BrokenPipeError:  # The reader of our output has gone; click knows.
         raise
     except OSError as error:

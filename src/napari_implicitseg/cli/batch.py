@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["batch"]
 
 _MOST_NAMED = 10
+_KEPT = "What is done is kept: the same command goes on."
 
 
 def batch(
@@ -85,7 +86,7 @@ def batch(
         --truth truth.zarr --target figures.json
     """  # noqa: D301 - \b keeps the examples' lines
     given = dict(context.params)
-    with one_line_errors():
+    with one_line_errors(_KEPT):
         config, read, write = _options(recipe, given)
         if dry_run:
             _show_estimate(read, write, config, as_json=json_report)
@@ -153,7 +154,7 @@ def _show(report: BatchReport, *, as_json: bool) -> None:
     resumed = ", resumed" if report.resumed else ""
     print(
         f"{report.output}: {facts + ' ' if facts else ''}in {report.shape} voxels, "
-        f"{report.blocks} blocks, {report.seconds:.1f} s{resumed}"
+        f"{report.blocks} block{'s' * (report.blocks != 1)}, {report.seconds:.1f} s{resumed}"
     )
     for name, value in report.figures.items():
         print(f"{name} {value:.4f}")
@@ -165,7 +166,12 @@ def _show_estimate(source: str, target: str, config: BatchConfig, *, as_json: bo
 
     with progress_bar("batch"):
         found = estimate(source, target, config)
-    print(json.dumps(found.document()) if as_json else _said(found))
+    if as_json:
+        print(json.dumps(found.document()))
+        return
+    for message in found.warnings:
+        warn(message)
+    print(_said(found))
 
 
 def _said(found: Estimate) -> str:

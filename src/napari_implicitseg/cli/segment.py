@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,7 +137,8 @@ def segment(
 
         inputs = (source,) if seeds is None else (source, seeds)
         check_output(output, inputs=inputs, overwrite=overwrite)
-        with progress_bar("segment") as progress:
+        with warnings.catch_warnings(record=True) as caught, progress_bar("segment") as progress:
+            warnings.simplefilter("always", UserWarning)
             if model is None:
                 affinities, grid = _read(source, spacing, unit)
             else:
@@ -173,7 +175,8 @@ def segment(
         largest, count = int(labels.max()), int(np.count_nonzero(np.unique(labels)))
         check_output(output, overwrite=overwrite, ndim=grid.ndim, largest=largest)
         write_labels(output, labels, grid, overwrite=overwrite, version=ome_zarr_version.value)
-        for text in [*unused, *_advice(labels, count, min_size)]:
+        told = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+        for text in [*unused, *told, *_advice(labels, count, min_size)]:
             warn(text)
         if json_report:
             shape = list(labels.shape)

@@ -17,7 +17,7 @@ from napari_implicitseg.volumes.copying import Source, copy_array
 from napari_implicitseg.volumes.files import open_volume, place_of
 from napari_implicitseg.volumes.hdf5 import split_hdf5
 from napari_implicitseg.volumes.layout import Layout
-from napari_implicitseg.volumes.ome_zarr import is_zarr, open_node
+from napari_implicitseg.volumes.ome_zarr import zarr_attributes
 from napari_implicitseg.volumes.outputs import check_output
 from napari_implicitseg.volumes.stores import replace_remote
 from napari_implicitseg.volumes.volume import Grid
@@ -219,7 +219,7 @@ def _kind_of(place: Path | str, volume: Volume, options: Mapping[str, Any] | Non
     """Return whether a source holds labels, as far as can be seen."""
     if volume.data.dtype.kind not in "iub" or volume.channel_axis is not None:
         return "image"
-    if "image-label" in _attributes(place, options):
+    if "image-label" in zarr_attributes(place, options):
         return "labels"
     hdf5 = split_hdf5(place) if isinstance(place, Path) else None
     named = hdf5 is not None and any(word in hdf5[1].lower() for word in _LABEL_WORDS)
@@ -227,18 +227,9 @@ def _kind_of(place: Path | str, volume: Volume, options: Mapping[str, Any] | Non
     return "labels" if wide or named else "image"
 
 
-def _attributes(place: Path | str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the attributes of a zarr, those of OME-Zarr 0.5 among the others."""
-    if isinstance(place, Path) and not is_zarr(place):
-        return {}
-    found = dict(open_node(place, options).attrs)
-    ome = found.get("ome")
-    return {**found, **ome} if isinstance(ome, dict) else found
-
-
 def _about(place: Path | str, options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what this package wrote about a zarr, such as the offsets of affinities."""
-    about = _attributes(place, options).get(_ABOUT)
+    about = zarr_attributes(place, options).get(_ABOUT)
     return {} if about is None else {_ABOUT: about}
 
 

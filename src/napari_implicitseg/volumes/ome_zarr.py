@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import FileError, InputError
@@ -14,7 +15,6 @@ from napari_implicitseg.volumes.volume import Axis, Volume, arrange, unit_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import zarr
 
@@ -28,6 +28,7 @@ __all__ = [
     "multiscale_of",
     "open_node",
     "read_zarr",
+    "zarr_attributes",
 ]
 
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -39,6 +40,15 @@ _BY_NAME = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a zarr array or group."""
     return path.is_dir() and any((path / name).is_file() for name in METADATA_FILES)
+
+
+def zarr_attributes(place: Path | str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the attributes of a zarr, those of OME-Zarr 0.5 among the others; else none."""
+    if isinstance(place, Path) and not is_zarr(place):
+        return {}
+    found = dict(open_node(place, options).attrs)
+    ome = found.get("ome")
+    return {**found, **ome} if isinstance(ome, dict) else found
 
 
 def holds_data(path: Path) -> bool:

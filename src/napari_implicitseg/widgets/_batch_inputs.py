@@ -44,6 +44,7 @@ STAGES = {
     "scan": "Looking for objects",
     "fit": "Fitting",
     "paint": "Masks",
+    "classify": "Classes",
     "compare": "Comparing",
 }
 """Stages over blocks, and what they are called."""
@@ -184,6 +185,13 @@ def _scribbles(config: BatchConfig) -> str:
     )
 
 
+def _classifies(config: BatchConfig) -> str:
+    return (
+        f"Tells classes with {_short(config.model)}. Needs a volume; they are written to "
+        f"labels/{config.name} of the target .zarr."
+    )
+
+
 def _evaluates(config: BatchConfig) -> str:
     left = "nothing" if config.ignore is None else f"label {config.ignore}"
     return (
@@ -197,6 +205,7 @@ _DESCRIBED = {
     "segment": _segments,
     "repair": _repairs,
     "scribble": _scribbles,
+    "semantic": _classifies,
     "evaluate": _evaluates,
 }
 
@@ -268,4 +277,5 @@ def say_estimate(found: Estimate) -> str:
         f"{found.merge_bytes / _GIB:.1f} GiB to merge\n"
         f"Disk: {found.disk_bytes / _GIB:.2f} GiB\n"
         f"Time: about {told_time(found.seconds)} (a block: {found.block_seconds:.2f} s)"
+        + "".join(f"\nNote: {text}" for text in found.warnings)
     )

@@ -61,6 +61,8 @@ class Seen:
         Its blocks that are done.
     complete : bool
         Whether the whole job was done.
+    changed : tuple of str
+        How the job differs from the one begun in the target.
     """
 
     blocks: BlockGrid
@@ -69,6 +71,7 @@ class Seen:
     stage: str = ""
     done: int = 0
     complete: bool = False
+    changed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,9 @@ class BatchRequest:
         plan = make_plan(self.source, self.target, self.config)
         job = plan.job
         stage, done = _last_stage(job.folder / "done", len(job.grid))
+        changed = () if self.config.restart else tuple(plan.changes())
         return Seen(
+            changed=changed,
             blocks=job.grid,
             voxels=plan.voxels,
             output=_output(self.config.job, job.labels, plan.target),
@@ -178,10 +183,11 @@ class BatchRequest:
         """
         from napari_implicitseg import api
 
-        report.show(self.see(report))
+        with panel_words():
+            report.show(self.see(report))
         teller = _Teller(report)
         here = self.config.workers == 0 and self.config.scheduler is None
-        with nullcontext() if here else apart_from_main():
+        with panel_words(), nullcontext() if here else apart_from_main():
             try:
                 found = api.run_batch(
                     self.source,
@@ -196,6 +202,30 @@ class BatchRequest:
                 teller.flush()
                 raise
         return Finished(found, tuple(teller.pending))
+
+
+_WORDS = {
+    "begin anew with restart (--restart)": "tick Begin anew under Advanced",
+    "Begin anew with restart (--restart)": "Tick Begin anew under Advanced",
+    " (--name)": " in the recipe",
+    " (--scribbles)": " in the recipe (scribbles)",
+    " (--block-shape)": " (Advanced)",
+}
+"""Flags of the command line, and what the panel has in their place."""
+
+
+@contextmanager
+def panel_words() -> Iterator[None]:
+    """Speak of what the panel has, where errors speak of the command line."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except ImplicitSegError as error:
+        text = str(error)
+        for flag, word in _WORDS.items():
+            text = text.replace(flag, word)
+        raise type(error)(text) from error
 
 
 def _output(job: str, labels: Path, target: Path) -> Path | None:

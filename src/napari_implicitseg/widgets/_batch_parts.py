@@ -162,6 +162,7 @@ class FailureTable(QTableWidget):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setMinimumHeight(110)
+        self.setWordWrap(True)
         rows, head = self.verticalHeader(), self.horizontalHeader()
         if rows is not None and head is not None:
             rows.hide()
@@ -186,6 +187,7 @@ class FailureTable(QTableWidget):
         self.resizeColumnToContents(0)
         self.resizeColumnToContents(1)
         self.setVisible(bool(kept))
+        self.resizeRowsToContents()  # The reason is what one needs.
 
     def _pick(self, row: int, _column: int) -> None:
         self.picked.emit(self._places[row])

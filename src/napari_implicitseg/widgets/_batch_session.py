@@ -271,7 +271,13 @@ class BatchSession(Session[Any]):
     def _say_seen(self, seen: Seen) -> None:
         """Say how far the job has come."""
         total = len(seen.blocks)
-        if seen.complete:
+        if seen.changed:
+            text = (
+                f"The target was begun with another recipe or source: {seen.changed[0]}. Tick "
+                "Begin anew under Advanced (what does not depend on it is kept), or name another "
+                "target."
+            )
+        elif seen.complete:
             text = f"All {total:,} blocks are done; Run has nothing left to do."
         elif seen.stage:
             text = f"{_stage(seen.stage)}: {seen.done:,} of {total:,} blocks are done; Run goes on."
