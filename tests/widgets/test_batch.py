@@ -111,7 +111,7 @@ def test_a_result_that_was_removed_does_not_come_back(files, open_batch, qtbot, 
     viewer.layers.remove("blocks")
     settle(qtbot, widget)
     assert widget.session.report.ok
-    assert not viewer.layers
+    assert [layer.name for layer in viewer.layers] == [files.source.stem]
 
 
 def test_blocks_that_failed_are_listed_and_the_view_goes_there(
@@ -252,3 +252,39 @@ def test_all_levels_take_the_place_of_the_first_on_the_screen(make_napari_viewer
     viewer.dims.ndisplay = 3
     qtbot.wait(100)
     assert viewer.screenshot(flash=False)[..., :3].any()
+
+
+def test_a_source_that_no_layer_shows_is_opened_below_the_blocks(
+    files, open_batch, qtbot, tmp_path
+):
+    viewer, widget = open_batch(files.source, files.recipe, tmp_path / "out.zarr")
+    assert not viewer.layers
+    press_run(widget, qtbot)
+    image, blocks = viewer.layers[0], viewer.layers["blocks"]
+    assert image.name == files.source.stem
+    np.testing.assert_allclose(image.scale, (8, 4, 4))
+    corner = (-0.5, -0.5, -0.5)
+    np.testing.assert_allclose(image.data_to_world(corner), blocks.data_to_world(corner))
+    viewer.layers.remove(image)
+    press_run(widget, qtbot)
+    assert image not in viewer.layers
+    assert files.source.stem not in viewer.layers
+
+
+def test_a_target_of_another_recipe_is_said_before_anything_runs(
+    files, open_batch, qtbot, tmp_path
+):
+    target = tmp_path / "out.zarr"
+    _, widget = open_batch(files.source, files.recipe, target)
+    press_run(widget, qtbot)
+    other = tmp_path / "other.yaml"
+    other.write_text(files.recipe.read_text().replace("threshold: 0.5", "threshold: 0.7"))
+    assert other.read_text() != files.recipe.read_text()
+    widget.recipe_row.path = str(other)
+    settle(qtbot, widget)
+    assert "begun with another recipe or source: config.threshold was 0.5, now 0.7" in (
+        widget.status_label.text()
+    )
+    assert "Begin anew" in widget.status_label.text()
+    press_run(widget, qtbot)
+    assert "--restart" not in widget.advice.text()

@@ -41,7 +41,7 @@ Recipe = Annotated[
     typer.Argument(
         metavar="[RECIPE.yaml]",
         help="What Save recipe of a panel wrote, or options by the names of the flags "
-        "(block_shape: [64, 128, 128]); may name source and target. Flags come first.",
+        "(block_shape: [64, 128, 128]); may name source and target. Flags override it.",
         show_default=False,
     ),
 ]

@@ -131,7 +131,10 @@ def build_request(inputs: BatchInputs) -> BatchRequest:
     if recipe.options.get("scheduler") is None:
         given["workers"] = inputs.workers
     return BatchRequest(
-        source=inputs.source.strip(), target=inputs.target.strip(), config=recipe.config(**given)
+        source=inputs.source.strip(),
+        target=inputs.target.strip(),
+        config=recipe.config(**given),
+        bare=inputs.layer is None,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import Cancelled, ImplicitSegError
+from napari_implicitseg.widgets._batch_source import open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.batch.estimate import Estimate
     from napari_implicitseg.batch.report import BatchReport, BlockEvent
     from napari_implicitseg.volumes.volume import Grid
+    from napari_implicitseg.widgets._batch_source import Picture
     from napari_implicitseg.widgets._session import Report
 
 __all__ = [
@@ -63,6 +65,8 @@ class Seen:
         Whether the whole job was done.
     changed : tuple of str
         How the job differs from the one begun in the target.
+    picture : Picture, optional
+        The source, where no layer shows it.
     """
 
     blocks: BlockGrid
@@ -72,6 +76,7 @@ class Seen:
     done: int = 0
     complete: bool = False
     changed: tuple[str, ...] = ()
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +129,14 @@ class BatchRequest:
     ----------
     source, target : str
     config : BatchConfig
+    bare : bool
+        Whether no layer shows the source, so that it is opened to be one.
     """
 
     source: str
     target: str
     config: BatchConfig
+    bare: bool = False
 
     def look(self, report: Report) -> Seen | Problem:
         """See how far the job has come, or why there is no such job; in the thread."""
@@ -156,6 +164,7 @@ class BatchRequest:
         changed = () if self.config.restart else tuple(plan.changes())
         return Seen(
             changed=changed,
+            picture=open_picture(self.source, self.config) if self.bare else None,
             blocks=job.grid,
             voxels=plan.voxels,
             output=_output(self.config.job, job.labels, plan.target),

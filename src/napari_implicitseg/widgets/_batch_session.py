@@ -33,6 +33,7 @@ from napari_implicitseg.widgets._batch_jobs import (
     Started,
 )
 from napari_implicitseg.widgets._batch_results import ResultsView
+from napari_implicitseg.widgets._batch_source import add_picture
 from napari_implicitseg.widgets._session import Session
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class BatchSession(Session[Any]):
         self._running: Literal["", "look", "estimate", "run"] = ""
         self._request: BatchRequest | None = None
         self._seen: Seen | None = None
+        self._shown = ""
 
     # What the user has chosen -------------------------------------------------
 
@@ -209,6 +211,9 @@ class BatchSession(Session[Any]):
         request, layer = self._request, self.inputs.layer
         there = layer is not None and layer in self.viewer.layers
         place = place_of(layer if there else None, seen.blocks.shape, seen.voxels)
+        if seen.picture is not None and request is not None and self._shown != request.source:
+            self._shown = request.source  # Once: the user may remove it.
+            add_picture(self.viewer, seen.picture)
         if request is not None:
             self.blocks.show(seen.blocks, place, request.target)
         return place
