@@ -174,10 +174,11 @@ def test_no_requirement_brings_a_qt_binding():
     assert not [text for name, text in plain if name == "napari" and "[" in text]
 
 
-def test_the_extra_all_brings_napari_with_all():
+def test_the_extra_all_brings_napari_with_all_and_its_reader_of_ome_zarr():
     extra = [text for _, text, marker in requirements() if re.search(r"extra == .all.", marker)]
-    assert len(extra) == 1
-    assert extra[0].startswith("napari[all]")
+    assert len(extra) == 2
+    assert any(text.startswith("napari[all]") for text in extra)
+    assert any(text.startswith("napari-ome-zarr") for text in extra)
     metadata = importlib.metadata.metadata("napari-implicitseg")
     assert metadata.get_all("Provides-Extra") == ["all", "bioimageio", "mutex", "s3", "semantic"]
 

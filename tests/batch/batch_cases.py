@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ import tifffile
 from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
-from napari_implicitseg import convert, predict_affinities
+from napari_implicitseg import convert, predict_affinities, run_batch
 from napari_implicitseg.affinities.ops import Affinities, edge_slices
+from napari_implicitseg.batch import engine
+from napari_implicitseg.batch.jobs import run_block
 from napari_implicitseg.volumes import Grid, read_labels
 from napari_implicitseg.volumes.affinity_files import write_affinities
 
@@ -74,6 +77,46 @@ def digest(folder: Path) -> str:
 def labels_of(target: Path, name: str = "neurons") -> np.ndarray:
     """Labels that a job has written."""
     return np.asarray(read_labels(target / "labels" / name).data)
+
+
+class Stop(BaseException):
+    """Ends a run at once, as a kill does."""
+
+
+def killed_until_done(monkeypatch, source, target, config, every):
+    """Run a job that is stopped again and again: its report, the runs, and what was done."""
+    done = []
+
+    def stopping(job, stage, place):
+        if done and len(done) % every == 0 and done[-1] is not None:
+            done.append(None)
+            raise Stop
+        done.append((stage, place))
+        return run_block(job, stage, place)
+
+    monkeypatch.setattr(engine, "run_block", stopping)
+    for runs in range(1, 31):
+        with contextlib.suppress(Stop):
+            report = run_batch(source, target, config=config)
+            return report, runs, [step for step in done if step is not None]
+    raise AssertionError("The job never ended.")
+
+
+@pytest.fixture(scope="module", name="client")
+def batch_client():
+    """Two processes that wait for blocks."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as made,
+    ):
+        yield made
 
 
 @pytest.fixture(scope="module", name="truth")

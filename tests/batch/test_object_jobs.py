@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 
@@ -20,11 +19,10 @@ from napari_implicitseg import (
     run_batch,
 )
 from napari_implicitseg.batch.estimate import estimate
-from napari_implicitseg.batch.jobs import run_block
 from napari_implicitseg.errors import FileError, InputError
 from napari_implicitseg.volumes import read_labels
 
-from .batch_cases import digest, labels_of
+from .batch_cases import batch_client, digest, killed_until_done, labels_of
 from .object_cases import (
     agreement,
     blobs,
@@ -38,9 +36,7 @@ from .object_cases import (
 BLOCKS = {"block_shape": (40, 44), "workers": 0}
 CENTRES = [(y, x) for y in (20, 40, 60) for x in (18, 44, 70)]
 
-
-class _Stop(BaseException):
-    """Ends a run at once, as a kill does."""
+client = batch_client
 
 
 def repaired(source, target, **options) -> np.ndarray:
@@ -289,31 +285,14 @@ def test_scribbles_that_cannot_be_fitted_are_refused(balls, tmp_path):
 
 
 def test_a_repair_killed_anywhere_goes_on_to_the_same_bytes(dense, tmp_path, monkeypatch):
-    from napari_implicitseg.batch import engine
-
     config = BatchConfig(job="repair", **BLOCKS)
     run_batch(dense[1], tmp_path / "whole.zarr", config=config)
     expected = digest(tmp_path / "whole.zarr" / "labels")
-    target, done = tmp_path / "killed.zarr", []
-
-    def stopping(job, stage, place):
-        if len(done) and len(done) % 5 == 0 and done[-1] is not None:
-            done.append(None)
-            raise _Stop
-        done.append((stage, place))
-        return run_block(job, stage, place)
-
-    monkeypatch.setattr(engine, "run_block", stopping)
-    runs = 0
-    while runs < 30:
-        runs += 1
-        with contextlib.suppress(_Stop):
-            report = run_batch(dense[1], target, config=config)
-            break
+    target = tmp_path / "killed.zarr"
+    report, runs, steps = killed_until_done(monkeypatch, dense[1], target, config, 5)
     assert runs > 4
     assert report.resumed
     assert digest(target / "labels") == expected
-    steps = [step for step in done if step is not None]
     assert len(steps) == len(set(steps))
     again = run_batch(dense[1], target, config=config)
     assert all(s.blocks == s.done_before for s in again.stages if s.name != "tasks")
@@ -341,22 +320,6 @@ def test_changed_labels_are_refused(dense, tmp_path):
     zarr.open_array(source / "0", mode="r+")[45, 50] = 77
     with pytest.raises(InputError, match=r"source\.(samples|written|bytes) was"):
         run_batch(source, tmp_path / "out.zarr", config=BatchConfig(job="repair", **BLOCKS))
-
-
-@pytest.fixture(scope="module")
-def client():
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=50,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as made,
-    ):
-        yield made
 
 
 def test_workers_give_the_same_bytes(dense, balls, client, tmp_path):

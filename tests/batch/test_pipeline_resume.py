@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -23,45 +22,25 @@ from .batch_cases import (
     batch_truth,
     batch_volume,
     digest,
+    killed_until_done,
     labels_of,
 )
 
 truth, affinities, volume = batch_truth, batch_affinities, batch_volume
 
 
-class _Stop(BaseException):
-    """Ends a run at once, as a kill does."""
-
-
 def test_a_run_that_was_killed_anywhere_goes_on_to_the_same_bytes(
     affinities, tmp_path, monkeypatch
 ):
-    from napari_implicitseg.batch import engine
-
     config = BatchConfig(**BLOCKS)
     run_batch(affinities[1], tmp_path / "whole.zarr", config=config)
     expected = digest(tmp_path / "whole.zarr" / "labels")
-    target, done = tmp_path / "killed.zarr", []
-
-    def stopping(job, stage, place):
-        if len(done) and len(done) % 3 == 0 and done[-1] is not None:
-            done.append(None)
-            raise _Stop
-        done.append((stage, place))
-        return run_block(job, stage, place)
-
-    monkeypatch.setattr(engine, "run_block", stopping)
-    runs = 0
-    while runs < 30:
-        runs += 1
-        with contextlib.suppress(_Stop):
-            report = run_batch(affinities[1], target, config=config)
-            break
+    target = tmp_path / "killed.zarr"
+    report, runs, steps = killed_until_done(monkeypatch, affinities[1], target, config, 3)
     assert runs > 5
     assert report.ok
     assert report.resumed
     assert digest(target / "labels") == expected
-    steps = [step for step in done if step is not None]
     assert len(steps) == len(set(steps)) == 24  # no block twice
 
 

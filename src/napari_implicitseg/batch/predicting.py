@@ -52,16 +52,12 @@ def predicted(job: PredictingJob, place: Place) -> NDArray[np.float32]:
     assert job.raw is not None
     assert job.scaling is not None
     raw, _, model = open_raw(job.raw)
-    scaling = job.scaling
     activation: Literal["sigmoid", "softmax"] = "softmax" if job.raw.semantic else "sigmoid"
-
-    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
-        return scaling(raw[:, *window], [part.start for part in window])
 
     with torch_threads(job.threads):
         found: NDArray[np.float32] = predict_tiles(
             model.network,
-            read,
+            job.scaling.reader(raw),
             job.grid.shape,
             job.grid.core(place),
             channels=job.raw.outputs,

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from napari_implicitseg._types import Progress
-    from napari_implicitseg.models.normalise import Scaling
     from napari_implicitseg.predictors.architectures import Network
 
 __all__ = ["AffinityModel"]
@@ -149,7 +145,7 @@ class AffinityModel:
         scaling = self.normalisation.scaling(raw, name)
         data = predict_tiles(
             self.network,
-            _reader(raw, scaling),
+            scaling.reader(raw),
             shape,
             channels=len(self.offsets),
             tile_shape=tile_shape,
@@ -158,12 +154,3 @@ class AffinityModel:
             progress=progress,
         )
         return Affinities(data=data, offsets=in_stack(self.offsets, len(shape)), spacing=size)
-
-
-def _reader(raw: Any, scaling: Scaling) -> Any:
-    """Make the function that reads a window of scaled grey levels."""
-
-    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
-        return scaling(raw[:, *window], [part.start or 0 for part in window])
-
-    return read

@@ -13,7 +13,7 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.volume_checks import check_finite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -65,6 +65,14 @@ class Scaling:
         low, high = (np.asarray(v, np.float64).reshape(column) for v in (self.low, self.high))
         scaled = (values.astype(dtype) - low.astype(dtype)) * (2 / (high - low)).astype(dtype) - 1
         return np.asarray(scaled, np.float32)
+
+    def reader(self, raw: Any) -> Callable[[tuple[slice, ...]], NDArray[np.float32]]:
+        """Return a function that reads windows of a volume (C, *S) and scales them."""
+
+        def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
+            return self(raw[:, *window], [part.start or 0 for part in window])
+
+        return read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
-    from napari_implicitseg.models.normalise import Scaling
     from napari_implicitseg.predictors.architectures import Network
 
 __all__ = ["SemanticModel", "class_objects"]
@@ -288,7 +287,7 @@ class SemanticModel:
         scaling = self.normalisation.scaling(raw, name)
         return predict_tiles(
             self.network,
-            _reader(raw, scaling),
+            scaling.reader(raw),
             shape,
             tile_shape=tile_shape,
             device=torch.device(device),
@@ -368,12 +367,3 @@ class _One:
     def __setitem__(self, key: tuple[slice, ...], block: NDArray[np.float32]) -> None:
         """Take a tile."""
         self.values[key[1:]] = block[self._chosen]
-
-
-def _reader(raw: Any, scaling: Scaling) -> Any:
-    """Make the function that reads a window of scaled grey levels."""
-
-    def read(window: tuple[slice, ...]) -> NDArray[np.float32]:
-        return scaling(raw[:, *window], [part.start or 0 for part in window])
-
-    return read

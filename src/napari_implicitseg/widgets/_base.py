@@ -323,6 +323,11 @@ class DockedWidget(QWidget):
             self.keys.release()
             self.on_pause()
 
+    def is_behind_others(self) -> bool:
+        """Whether the panel is hidden by others of the window only, as a tab is."""
+        window = self.window()
+        return self.parent() is not None and window is not None and window.isVisible()
+
     def resume(self) -> None:
         """Take up work when the panel is shown again."""
         if self._is_paused and not self._is_closed:

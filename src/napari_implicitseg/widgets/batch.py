@@ -300,9 +300,7 @@ class BatchWidget(SessionPanel):
 
     def pause(self) -> None:
         """Go quiet while the panel is hidden; but a job goes on behind other panels."""
-        window = self.window()
-        behind = self.parent() is not None and window is not None and window.isVisible()
-        if not (self.session.is_running and behind):
+        if not (self.session.is_running and self.is_behind_others()):
             super().pause()
 
     def on_close(self) -> None:

@@ -26,6 +26,7 @@ from napari_implicitseg.widgets._scribble_fit import (
     warm_up,
 )
 from napari_implicitseg.widgets._scribble_table import ObjectTable
+from napari_implicitseg.widgets._semantic_layers import PREDICTED
 from napari_implicitseg.widgets._shape_choices import ShapeChoices
 from napari_implicitseg.widgets.scribble_session import ScribbleSession
 
@@ -39,6 +40,8 @@ _SLOW = 3.0
 """Seconds of a fit after which nobody wants to wait for one at every stroke."""
 KEYS = {"next": "N", "accept": "K", "live": "U"}
 """Keys bound on the viewer while the widget is open."""
+_MADE = {RESULTS, REPAIRED, PREDICTED}
+"""Layers that a job has made, and nobody painted."""
 
 
 class ScribbleWidget(SessionPanel):
@@ -282,7 +285,7 @@ class ScribbleWidget(SessionPanel):
         if not isinstance(image, Image) or not isinstance(layer, Labels):
             return False
         fits = not layer.multiscale and tuple(layer.data.shape) in _layers.level_shapes(image)
-        return fits and layer.visible and not {RESULTS, REPAIRED} & layer.metadata.keys()
+        return fits and layer.visible and not _MADE & layer.metadata.keys()
 
     # Life cycle ---------------------------------------------------------------
 
