@@ -131,7 +131,15 @@ def test_a_process_killed_goes_on_in_another(source, expected, tmp_path):
 def test_ctrl_c_ends_all_processes_without_a_traceback(source, tmp_path):
     target = tmp_path / "out.zarr"
     # So many blocks that the signal comes before they are done.
-    process = command(source, target, 2, stderr=subprocess.PIPE, block="4,8,8")
+    process = command(
+        source,
+        target,
+        2,
+        block="4,8,8",
+        stderr=subprocess.PIPE,
+        # Shells let what they start in the background ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and records(target) < 4:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
