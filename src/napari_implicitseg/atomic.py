@@ -25,6 +25,8 @@ __all__ = [
     "check_permission",
     "exists_error",
     "explain",
+    "flush_file",
+    "flush_folder",
     "probe_folder",
     "replace_file",
     "replace_folder",
@@ -129,7 +131,7 @@ def replace_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
         # O_EXCL and the process's own umask, unlike tempfile, which makes files private.
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _flush(temporary)
+        flush_file(temporary)
         if target.exists():
             shutil.copymode(target, temporary)
         if not overwrite and os.path.lexists(path):
@@ -140,7 +142,7 @@ def replace_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # Of a read-only disk: the reason has been told.
             temporary.unlink(missing_ok=True)
-    _flush_folder(target.parent)
+    flush_folder(target.parent)
 
 
 @contextmanager
@@ -178,7 +180,7 @@ def replace_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         yield temporary
         for folder, _, names in os.walk(temporary):
             for name in names:
-                _flush(Path(folder, name))
+                flush_file(Path(folder, name))
         if not overwrite and os.path.lexists(path):
             raise exists_error(path)
         _swap(temporary, target)
@@ -186,7 +188,7 @@ def replace_folder(path: Path, *, overwrite: bool) -> Iterator[Path]:
         raise explain(error, path, "write") from error
     finally:
         _remove_tree(temporary)
-    _flush_folder(target.parent)
+    flush_folder(target.parent)
 
 
 def _swap(new: Path, target: Path) -> None:
@@ -210,7 +212,7 @@ def _neighbour(target: Path) -> Path:
     return target.with_name(f".{stem}-{secrets.token_hex(4)}.tmp{target.suffix}")
 
 
-def _flush(path: Path) -> None:
+def flush_file(path: Path) -> None:
     """Wait until a file's content is on the disk, where delayed errors show."""
     handle = os.open(path, os.O_RDWR)
     try:
@@ -219,7 +221,7 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Make a rename durable where the system can; the content is safe already."""
     if os.name != "posix":
         return

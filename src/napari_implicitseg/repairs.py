@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.shapes.base import ImplicitShape
     from napari_implicitseg.shapes.certificate import Certificate, CertificateKind
 
-__all__ = ["repair_labels", "repair_slices"]
+__all__ = ["CERTIFICATES", "repair_labels", "repair_slices"]
 
 # Objects with fewer voxels than this times the number of axes stay as they are.
 _LEAST_VOXELS = 2
@@ -53,13 +53,14 @@ _MOST_LISTED = 20
 _LEAST_AGREEMENT = 0.5
 # Share of an object's box along one axis that says that its pieces are joined.
 _JOINED = 0.7
-_CERTIFICATES: dict[str, CertificateKind] = {
+CERTIFICATES: dict[str, CertificateKind] = {
     "convex": "convex",
     "connected": "connected",
     "star": "star",
     "symmetric": "symmetric",
     "free": "none",
 }
+"""What is checked of masks of each family of shapes."""
 _NAMES = {
     "convex": "convex",
     "connected": "one piece",
@@ -123,7 +124,7 @@ def repair_labels(
     for item in items:
         tick.stay()
         repair.certificates[item.label] = keep_promise(repair.out, item, options.shape, grid)
-    kind = _CERTIFICATES[options.shape]
+    kind = CERTIFICATES[options.shape]
     for one in chosen:
         if one.label in repair.small:
             repair.certificates[one.label] = certify(repair.out[one.box] == one.label, kind=kind)

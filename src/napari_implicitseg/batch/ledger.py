@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from napari_implicitseg.atomic import explain, replace_file
+from napari_implicitseg.atomic import explain, flush_file, flush_folder, replace_file
 from napari_implicitseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,30 +158,23 @@ class Ledger:
 
 
 def flush(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Wait until files, and their names, are on the disk; what is not there is left out."""
+    """Wait until files or folders, and their names, are on the disk; others are left out."""
     folders = set()
     for path in map(Path, paths):
-        if path.exists():
-            _sync(path)
-            folders.add(path.parent)
+        if path.is_dir():
+            folders.add(path)
+        elif path.exists():
+            flush_file(path)
+        else:
+            continue
+        folders.add(path.parent)
     for folder in folders:
-        _sync(folder)
+        flush_folder(folder)
 
 
 def flush_tree(folder: str | os.PathLike[str]) -> None:
     """Wait until all files below a folder are on the disk."""
     flush(Path(root, name) for root, _, names in os.walk(folder) for name in names)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk, where the system can."""
-    if path.is_dir() and os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(content: Any) -> str:

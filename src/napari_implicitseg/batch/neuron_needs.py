@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from napari_implicitseg.affinities.ops import Affinities
 from napari_implicitseg.batch.blocks import size_of
 from napari_implicitseg.batch.jobs import Needs
-from napari_implicitseg.batch.predicting import predicted, window_bytes
+from napari_implicitseg.batch.predicting import measured, predicted, scaled, window_bytes
 from napari_implicitseg.batch.raw_source import open_raw
 from napari_implicitseg.hierarchy.fragments import make_fragments
 
@@ -60,8 +59,8 @@ def _tried(job: NeuronJob, place: Place, segments: bool) -> tuple[float, int]:
     core, outer = job.grid.core(place), job.grid.outer(place)
     spent = 0.0
     if job.raw is not None:
-        raw, size, model = open_raw(job.raw)
-        job = replace(job, scaling=model.normalisation.scaling(raw, f"volume '{job.raw.path}'"))
+        size = open_raw(job.raw)[1]
+        job = scaled(job, measured(job))
         start = time.perf_counter()
         data = predicted(job, place)
         spent = time.perf_counter() - start

@@ -14,7 +14,7 @@ from napari_implicitseg.batch.blocks import chunks_in
 from napari_implicitseg.batch.label_steps import ONCE, forget, publish, remove, writing
 from napari_implicitseg.batch.ledger import flush_tree
 from napari_implicitseg.batch.merging import merge_all
-from napari_implicitseg.batch.raw_source import open_raw
+from napari_implicitseg.batch.predicting import measured, scaled
 from napari_implicitseg.batch.stitch import Contacts, chosen_leanings
 from napari_implicitseg.hierarchy.building import has_membranes, smallest_fragments
 from napari_implicitseg.volumes.affinity_files import ABOUT, FORMAT
@@ -43,28 +43,18 @@ _LOOKED_AT = 128
 
 def prepare_affinities(job: NeuronJob, voxels: Grid) -> NeuronJob:
     """Measure the grey levels of the volume, and make the array of affinities."""
-    from napari_implicitseg.models.normalise import Scaling
-
-    assert job.raw is not None
-    name = f"volume '{job.raw.path}'"
     done = job.ledger.get(ONCE, "affinities")
     if done is None:
-        raw, _, model = open_raw(job.raw)
-        scaling = model.normalisation.scaling(raw, name)
+        levels = measured(job)
         root = job.affinities.path
         remove(root / "0", root / "zarr.json")
         forget(job, "predict")
         with writing(root):
             made = _create_affinities(job, voxels)
             flush_tree(root / "0")
-        done = {
-            "low": list(scaling.low),
-            "high": list(scaling.high),
-            "attributes": dict(made.attributes),
-        }
+        done = {**levels, "attributes": dict(made.attributes)}
         job.ledger.record(ONCE, "affinities", done)
-    scaling = Scaling(low=tuple(done["low"]), high=tuple(done["high"]), name=name)
-    return replace(job, scaling=scaling)
+    return scaled(job, done)
 
 
 def _create_affinities(job: NeuronJob, voxels: Grid) -> Multiscale:

@@ -21,17 +21,10 @@ if TYPE_CHECKING:
     from napari_implicitseg.batch.object_stages import ObjectJob
     from napari_implicitseg.batch.object_tasks import TaskTable
     from napari_implicitseg.results import FitResult
-    from napari_implicitseg.shapes.certificate import Certificate, CertificateKind
+    from napari_implicitseg.shapes.certificate import Certificate
 
 __all__ = ["Fits", "fit_task"]
 
-_CERTIFICATES: dict[str, CertificateKind] = {
-    "convex": "convex",
-    "connected": "connected",
-    "star": "star",
-    "symmetric": "symmetric",
-    "free": "none",
-}
 _LEAST_AGREEMENT = 0.5
 _MOST_STROKES = 5
 _NAMED = re.compile(r"\b([Oo]bjects? |label )(\d+(?:, \d+)*)")
@@ -245,9 +238,10 @@ def _parted(
 
 def _certified(inside: BoolArray, job: ObjectJob) -> Certificate:
     """Check the promise on a mask, or on its slices."""
+    from napari_implicitseg.repairs import CERTIFICATES
     from napari_implicitseg.shapes.certificate import certify
 
-    kind = _CERTIFICATES[job.config.shape]
+    kind = CERTIFICATES[job.config.shape]
     whole = certify(inside, kind="none" if job.config.fit.per_slice else kind)
     if not job.config.fit.per_slice:
         return whole

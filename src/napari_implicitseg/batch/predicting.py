@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from napari_implicitseg.batch.blocks import size_of
 from napari_implicitseg.batch.jobs import Job, torch_threads
 from napari_implicitseg.batch.raw_source import open_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.batch.raw_source import RawSource
     from napari_implicitseg.models.normalise import Scaling
 
-__all__ = ["PredictingJob", "predicted", "tile_of", "window_bytes"]
+__all__ = ["PredictingJob", "measured", "predicted", "scaled", "tile_of", "window_bytes"]
 
 _TILE = {2: 1024**2, 3: 128**3}
 
@@ -42,6 +42,30 @@ class PredictingJob(Job):
     raw: RawSource | None = None
     scaling: Scaling | None = None
     tile: tuple[int, ...] | None = None
+
+
+_Predicting = TypeVar("_Predicting", bound=PredictingJob)
+
+
+def measured(job: PredictingJob) -> dict[str, list[float]]:
+    """Measure the grey levels of the whole volume; return them as a record holds them."""
+    assert job.raw is not None
+    raw, _, model = open_raw(job.raw)
+    scaling = model.normalisation.scaling(raw, _name(job.raw))
+    return {"low": list(scaling.low), "high": list(scaling.high)}
+
+
+def scaled(job: _Predicting, record: Mapping[str, Any]) -> _Predicting:
+    """Return a job that knows the grey levels of its volume."""
+    from napari_implicitseg.models.normalise import Scaling
+
+    assert job.raw is not None
+    low, high = tuple(record["low"]), tuple(record["high"])
+    return replace(job, scaling=Scaling(low=low, high=high, name=_name(job.raw)))
+
+
+def _name(source: RawSource) -> str:
+    return f"volume '{source.path}'"
 
 
 def predicted(job: PredictingJob, place: Place) -> NDArray[np.float32]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_implicitseg.batch.label_steps import ONCE, prepare_labels
-from napari_implicitseg.batch.raw_source import open_raw
+from napari_implicitseg.batch.predicting import measured, scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,15 +30,8 @@ def run_semantics(run: Run, job: SemanticJob) -> Path:
 
 def _scaled(job: SemanticJob) -> SemanticJob:
     """Measure the grey levels of the volume, unless that is done."""
-    from napari_implicitseg.models.normalise import Scaling
-
-    assert job.raw is not None
-    name = f"volume '{job.raw.path}'"
     done = job.ledger.get(ONCE, "scaling")
     if done is None:
-        raw, _, model = open_raw(job.raw)
-        scaling = model.normalisation.scaling(raw, name)
-        done = {"low": list(scaling.low), "high": list(scaling.high)}
+        done = measured(job)
         job.ledger.record(ONCE, "scaling", done)
-    scaling = Scaling(low=tuple(done["low"]), high=tuple(done["high"]), name=name)
-    return replace(job, scaling=scaling)
+    return scaled(job, done)

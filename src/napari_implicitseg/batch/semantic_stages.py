@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,13 @@ from napari_implicitseg.batch.block_arrays import write_block
 from napari_implicitseg.batch.blocks import size_of
 from napari_implicitseg.batch.jobs import Needs
 from napari_implicitseg.batch.label_steps import coarsen_block, is_coarser
-from napari_implicitseg.batch.predicting import PredictingJob, predicted, window_bytes
-from napari_implicitseg.batch.raw_source import open_raw
+from napari_implicitseg.batch.predicting import (
+    PredictingJob,
+    measured,
+    predicted,
+    scaled,
+    window_bytes,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,12 +54,10 @@ class SemanticJob(PredictingJob):
 
     def needs(self) -> Needs:
         """Try a block in the middle, and say what all would need."""
-        assert self.raw is not None
         place = tuple(n // 2 for n in self.grid.counts)
-        raw, _, model = open_raw(self.raw)
-        scaling = model.normalisation.scaling(raw, f"volume '{self.raw.path}'")
+        job = scaled(self, measured(self))
         start = time.perf_counter()
-        replace(self, scaling=scaling).classes(place)
+        job.classes(place)
         spent = time.perf_counter() - start
         voxels = math.prod(self.grid.shape)
         return Needs(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from napari_implicitseg._types import Progress
 
 __all__ = [
+    "Stopper",
     "one_line_errors",
     "parse_counts",
     "parse_ids",
     "parse_label",
     "parse_numbers",
     "progress_bar",
+    "stoppable",
     "warn",
 ]
 
@@ -235,3 +239,35 @@ class _LateBar:
         """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
+
+
+@contextmanager
+def stoppable() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into a wish to stop; the second interrupts."""
+    stop = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def wish(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+        warn("stopping after this step, with a checkpoint; Ctrl-C again stops at once.")
+
+    signal.signal(signal.SIGINT, wish)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Stopper:
+    """Progress that asks to stop when the user does."""
+
+    def __init__(self, stop: threading.Event, bar: Progress | None) -> None:
+        self._stop, self._bar = stop, bar
+
+    def __call__(self, fraction: float, message: str, /) -> None:
+        """Draw the bar; raises Cancelled after Ctrl-C."""
+        if self._bar is not None:
+            self._bar(fraction, message)
+        if self._stop.is_set():
+            raise Cancelled(f"Stopped: {message}. --resume goes on from there.")

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar
+from napari_implicitseg.cli._run import (
+    Stopper,
+    one_line_errors,
+    parse_counts,
+    progress_bar,
+    stoppable,
+)
 from napari_implicitseg.cli._semantic import (
     Model,
     figures_in_words,
@@ -149,9 +155,6 @@ def train(
     with one_line_errors():
         from napari_implicitseg.api import SemanticConfig, train_semantic
 
-        # As in `train`: the first Ctrl-C leaves a checkpoint.
-        from napari_implicitseg.cli.train import _stoppable, _Stopper
-
         names, packed = parse_colours(colours)
         chosen = {
             "classes": parse_names(classes) or names,
@@ -176,7 +179,7 @@ def train(
         if width is not None or depth is not None:
             given["widths"] = None  # A preset may have its own.
         config = SemanticConfig.preset(preset.value, **given)
-        with told_at_once() as told, _stoppable() as stop, progress_bar("semantic train") as bar:
+        with told_at_once() as told, stoppable() as stop, progress_bar("semantic train") as bar:
             model = train_semantic(
                 images,
                 masks,
@@ -185,7 +188,7 @@ def train(
                 spacing=spacing,
                 resume=resume,
                 device=device,
-                progress=_Stopper(stop, bar),
+                progress=Stopper(stop, bar),
             )
         if json_report:
             print(json.dumps({**_about(output, model), **dict(model.metrics), "warnings": told}))

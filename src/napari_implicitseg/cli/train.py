@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
-import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from napari_implicitseg.cli import _options as options  # noqa: TC001 - typer reads it
-from napari_implicitseg.cli._run import one_line_errors, parse_counts, progress_bar, warn
+from napari_implicitseg.cli._run import (
+    Stopper,
+    one_line_errors,
+    parse_counts,
+    progress_bar,
+    stoppable,
+    warn,
+)
 from napari_implicitseg.config import (
     LabelKind,
     LossKind,
@@ -21,12 +26,7 @@ from napari_implicitseg.config import (
     TrainConfig,
     ZeroMeaning,
 )
-from napari_implicitseg.errors import Cancelled, FileError, InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from napari_implicitseg._types import Progress
+from napari_implicitseg.errors import FileError, InputError
 
 __all__ = ["train"]
 
@@ -176,7 +176,7 @@ def train(
 
         volumes = [_volume(pair, spacing) for pair in pairs]
         files = no_time_series([path for pair in pairs for path in pair])
-        with files, _stoppable() as stop, progress_bar("train") as bar:
+        with files, stoppable() as stop, progress_bar("train") as bar:
             if spacing is not None or unit is not None:
                 chosen = dataclasses.replace(chosen, unit=_unit(image, unit))
             model = train_affinities(
@@ -186,7 +186,7 @@ def train(
                 start=start,
                 resume=resume,
                 device=device,
-                progress=_Stopper(stop, bar),
+                progress=Stopper(stop, bar),
             )
         report = {"model": str(output), "offsets": model.offsets, **dict(model.metrics)}
         if json_report:
@@ -286,35 +286,3 @@ def _unit(image: Path, unit: str | None) -> str:
         return unit_name(unit)
     volume = read_image(image)
     return volume.grid(volume.channel_axis).units[-1]
-
-
-@contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a wish to stop; the second interrupts."""
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-
-    def wish(number: int, frame: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-        warn("stopping after this step, with a checkpoint; Ctrl-C again stops at once.")
-
-    signal.signal(signal.SIGINT, wish)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class _Stopper:
-    """Progress that asks to stop when the user does."""
-
-    def __init__(self, stop: threading.Event, bar: Progress | None) -> None:
-        self._stop, self._bar = stop, bar
-
-    def __call__(self, fraction: float, message: str, /) -> None:
-        """Draw the bar; raises Cancelled after Ctrl-C."""
-        if self._bar is not None:
-            self._bar(fraction, message)
-        if self._stop.is_set():
-            raise Cancelled(f"Stopped: {message}. --resume goes on from there.")

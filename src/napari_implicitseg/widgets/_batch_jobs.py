@@ -147,8 +147,14 @@ class BatchRequest:
         except ImplicitSegError as error:
             return Problem(error)
 
-    def see(self, report: Report) -> Seen:
+    def see(self, report: Report, *, shown: bool = False) -> Seen:
         """See how far the job has come; in the thread. Nothing is written.
+
+        Parameters
+        ----------
+        report : Report
+        shown : bool
+            Whether blocks are shown, and so the source, if no layer does.
 
         Raises
         ------
@@ -164,7 +170,7 @@ class BatchRequest:
         changed = () if self.config.restart else tuple(plan.changes())
         return Seen(
             changed=changed,
-            picture=open_picture(self.source, self.config) if self.bare else None,
+            picture=open_picture(self.source, self.config) if shown and self.bare else None,
             blocks=job.grid,
             voxels=plan.voxels,
             output=_output(self.config.job, job.labels, plan.target),
@@ -193,7 +199,7 @@ class BatchRequest:
         from napari_implicitseg import api
 
         with panel_words():
-            report.show(self.see(report))
+            report.show(self.see(report, shown=True))
         teller = _Teller(report)
         here = self.config.workers == 0 and self.config.scheduler is None
         with panel_words(), nullcontext() if here else apart_from_main():

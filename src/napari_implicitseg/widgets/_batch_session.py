@@ -330,7 +330,7 @@ class BatchSession(Session[Any]):
 
 def _estimated(request: BatchRequest, report: Any) -> Estimated:
     """Look first, so that blocks can be seen while one of them is tried."""
-    report.show(request.see(report))
+    report.show(request.see(report, shown=True))
     return request.estimate(report)
 
 
