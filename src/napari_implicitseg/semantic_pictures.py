@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import colorsys
 import heapq
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_implicitseg.atomic import replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -19,9 +19,19 @@ if TYPE_CHECKING:
     from napari_implicitseg.confusion import SemanticEvaluation
     from napari_implicitseg.training.labelled import TrainingVolume
 
-__all__ = ["WorstImages", "class_colours", "side_by_side", "write_confusion"]
+__all__ = [
+    "WorstImages",
+    "class_colours",
+    "draw_confusion",
+    "draw_pictures",
+    "side_by_side",
+    "write_confusion",
+]
 
 _GAP = 4
+_DPI = 150
+# Inches.
+_WIDE = 8.0
 _LARGEST = 1200
 # Cells are labelled with numbers while there is room for them.
 _MOST_NUMBERED = 20
@@ -38,13 +48,13 @@ def class_colours(count: int) -> NDArray[np.uint8]:
 def write_confusion(
     path: Path, evaluation: SemanticEvaluation, *, title: str = "", overwrite: bool = False
 ) -> None:
-    """Draw the confusion matrix as PNG: rows true, columns predicted, shares of each row.
+    """Write the picture of `draw_confusion`.
 
     Parameters
     ----------
     path : Path
-    evaluation : SemanticEvaluation
-    title : str
+    evaluation, title
+        See `draw_confusion`.
     overwrite : bool
         Whether a file that is there may be replaced.
 
@@ -53,33 +63,82 @@ def write_confusion(
     OutputExistsError, FileError
         If it cannot be written.
     """
-    from matplotlib.figure import Figure
+    with replace_file(path, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        draw_confusion(evaluation, title=title)(file)
 
-    matrix, names = evaluation.matrix, evaluation.classes
-    sizes = matrix.sum(axis=1, keepdims=True)
-    shares = matrix / np.maximum(1, sizes)
-    side = 2.5 + 0.6 * min(len(names), 30)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    rows = [
-        f"{name} ({share:.1%})"
-        for name, share in zip(names, evaluation.shares.values(), strict=True)
-    ]
-    axes.set_yticks(range(len(names)), rows)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true (share of pixels)")
-    figure.colorbar(drawn, label="share of the true pixels")
-    text = f"accuracy {evaluation.accuracy:.3f}, mean IoU {evaluation.iou:.3f}"
-    axes.set_title(f"{title}\n{text}" if title else text, fontsize="medium")
-    if len(names) <= _MOST_NUMBERED:
-        for (row, column), share in np.ndenumerate(shares):
-            shade = "white" if share > 0.5 else "black"
-            label = f"{share:.2f}\n{matrix[row, column]:,}"
-            axes.text(column, row, label, ha="center", va="center", color=shade, fontsize=7)
-    with replace_file(path, overwrite=overwrite) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+
+def draw_confusion(
+    evaluation: SemanticEvaluation, *, title: str = ""
+) -> Callable[[IO[bytes]], None]:
+    """Draw the confusion matrix as PNG: rows true, columns predicted, shares of each row.
+
+    Parameters
+    ----------
+    evaluation : SemanticEvaluation
+    title : str
+
+    Returns
+    -------
+    callable
+        Draws it into a file that is open for bytes.
+    """
+
+    def draw(file: IO[bytes]) -> None:
+        from matplotlib.figure import Figure
+
+        matrix, names = evaluation.matrix, evaluation.classes
+        shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+        side = 2.5 + 0.6 * min(len(names), 30)
+        figure = Figure(figsize=(side + 1, side), layout="constrained")
+        axes = figure.add_subplot()
+        drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        rows = [
+            f"{name} ({share:.1%})"
+            for name, share in zip(names, evaluation.shares.values(), strict=True)
+        ]
+        axes.set_yticks(range(len(names)), rows)
+        axes.set(xlabel="predicted", ylabel="true (share of pixels)")
+        figure.colorbar(drawn, label="share of the true pixels")
+        text = f"accuracy {evaluation.accuracy:.3f}, mean IoU {evaluation.iou:.3f}"
+        axes.set_title(f"{title}\n{text}" if title else text, fontsize="medium")
+        if len(names) <= _MOST_NUMBERED:
+            for (row, column), share in np.ndenumerate(shares):
+                shade = "white" if share > 0.5 else "black"
+                label = f"{share:.2f}\n{matrix[row, column]:,}"
+                axes.text(column, row, label, ha="center", va="center", color=shade, fontsize=7)
+        figure.savefig(file, format="png", dpi=_DPI)
+
+    return draw
+
+
+def draw_pictures(pictures: Mapping[str, NDArray[np.uint8]]) -> Callable[[IO[bytes]], None]:
+    """Draw pictures below each other as PNG, such as those of `side_by_side`.
+
+    Parameters
+    ----------
+    pictures : mapping of str to ndarray of uint8, shape (Y, X, 3)
+        By title.
+
+    Returns
+    -------
+    callable
+        Draws them into a file that is open for bytes.
+    """
+
+    def draw(file: IO[bytes]) -> None:
+        from matplotlib.figure import Figure
+
+        heights = [_WIDE * p.shape[0] / p.shape[1] + 0.3 for p in pictures.values()]
+        figure = Figure(figsize=(_WIDE, sum(heights)), layout="constrained")
+        places = figure.subplots(len(pictures), 1, squeeze=False, height_ratios=heights).ravel()
+        for axes, (title, picture) in zip(places, pictures.items(), strict=True):
+            axes.imshow(picture)
+            axes.set_title(title, fontsize="medium")
+            axes.set_axis_off()
+        figure.savefig(file, format="png", dpi=_DPI)
+
+    return draw
 
 
 def side_by_side(

@@ -30,6 +30,11 @@ class Name(StrEnum):
     CORRUPTIONS = "corruptions"
     SINGLE_IMAGE = "single-image"
     MALIS = "malis"
+    UNET = "unet"
+    UNET_PARTS = "unet-parts"
+
+
+_TRAINED = (Name.MALIS, Name.UNET, Name.UNET_PARTS)
 
 
 def reproduce(
@@ -50,15 +55,15 @@ def reproduce(
         int | None,
         typer.Option(
             min=1,
-            help="Images per set; of malis, sections per part that are scored. "
-            "[default: what takes some minutes]",
+            help="Images per set; of malis, sections per part that are scored; of unet, folds of "
+            "each set. [default: what takes some minutes]",
         ),
     ] = None,
     steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of malis: training steps of each of its six networks. "
+            help="Of malis and unet: training steps of each network. "
             "[default: what takes half an hour]",
         ),
     ] = None,
@@ -84,7 +89,7 @@ def reproduce(
                 raise FileError(f"--data is '{data}', which is no folder. Name the images' folder.")
             os.environ["IMPLICITSEG_DATA"] = str(data)
         _check_output(output)
-        for text in options.unused(context, ["steps"], name is Name.MALIS, Name.MALIS):
+        for text in options.unused(context, ["steps"], name in _TRAINED, " and ".join(_TRAINED)):
             warn(text)
         with progress_bar("reproduce") as progress:
             report = _measured(name, limit, steps, seed, progress, backbone, weights)
@@ -128,6 +133,11 @@ def _measured(
         from napari_implicitseg.reproduction import malis
 
         return malis.reproduce(limit=limit, steps=steps, seed=seed, progress=progress)
+    if name in (Name.UNET, Name.UNET_PARTS):
+        from napari_implicitseg.reproduction import unet, unet_parts
+
+        measure = unet.reproduce if name is Name.UNET else unet_parts.reproduce
+        return measure(limit=limit, steps=steps, seed=seed, progress=progress)
     from napari_implicitseg.reproduction import corruptions, path_connectedness, single_image
 
     parts = {

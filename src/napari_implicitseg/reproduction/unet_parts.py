@@ -1,0 +1,141 @@
+"""What each part of the default preset of `SemanticConfig` is worth: it is left out, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_implicitseg.reproduction.class_cases import CLASS_SETS
+from napari_implicitseg.reproduction.class_scores import cross_validate
+from napari_implicitseg.reproduction.report import Report, Table, number, signed
+
+if TYPE_CHECKING:
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.reproduction.class_cases import ClassSet
+
+__all__ = ["reproduce"]
+
+NAME = "unet-parts"
+_DEFAULT = "default"
+_VARIANTS: dict[str, dict[str, Any]] = {
+    _DEFAULT: {},
+    "no residual sums": {"residual": False},
+    "no Dice": {"loss": "cross-entropy"},
+    "no average of weights": {"average": 0.0},
+    "no augmentation": {"augment": False},
+    "constant rate 1e-3, no warm-up": {"schedule": "constant", "learning_rate": 1e-3},
+    "patches about any pixel": {"balanced_share": 0.0},
+    "no decay of weights": {"weight_decay": 0.0},
+    "one level less": {},
+}
+# Of white blood cells so few are learned from that there is something to lose.
+_FEW = 10
+
+
+def reproduce(
+    *, limit: int | None, steps: int | None, seed: int, progress: Progress | None
+) -> Report:
+    """Cross-validate the default preset without each of its parts on three sets.
+
+    Parameters
+    ----------
+    limit : int, optional
+        Folds of each set that are measured; three by default.
+    steps : int, optional
+        Training steps in each fold; by default half of those of `reproduce unet`.
+    seed : int
+    progress : Progress, optional
+    """
+    sets = [_swapped(one) if one.name == "wbc" else one for one in CLASS_SETS.values()]
+    folds = limit or 3
+    report = Report(
+        name=NAME,
+        title="U-Net: the default preset without each of its parts",
+        settings={
+            "sets": "; ".join(_said(one) for one in sets),
+            "folds": f"the first {folds} of each set, as in unet; one seed: differences below "
+            "0.01 may be chance",
+            "steps": "the same for all variants of a set, so that those which are quicker have "
+            "less time; the last weights",
+            "seed": str(seed),
+        },
+    )
+    scores: dict[str, dict[str, float]] = {name: {} for name in _VARIANTS}
+    minutes = dict.fromkeys(_VARIANTS, 0.0)
+    done, count = 0, len(sets) * len(_VARIANTS)
+    for one in sets:
+        cases = one.cases()
+        for name, options in _VARIANTS.items():
+            found = cross_validate(
+                one,
+                cases,
+                _DEFAULT,
+                steps=steps or one.steps // 2,
+                folds=folds,
+                seed=seed,
+                progress=_part(progress, done, count, f"{one.name}, {name}"),
+                **(_one_level_less() if name == "one level less" else options),
+            )
+            scores[name][one.name] = found.figures.iou
+            minutes[name] += found.minutes
+            report.figures[f"{one.name}/{name}/iou"] = found.figures.iou
+            done += 1
+    report.figures |= {f"{name}/minutes": value for name, value in minutes.items()}
+    _tell(report, sets, scores, minutes)
+    return report
+
+
+def _swapped(one: ClassSet) -> ClassSet:
+    """Learn from few images and measure on many."""
+    return replace(one, folds=_FEW, steps=one.steps // 2, few=True)
+
+
+def _one_level_less() -> dict[str, Any]:
+    """Return the options of a network that sees less about each pixel."""
+    from napari_implicitseg.api import SemanticConfig
+
+    return {"depth": SemanticConfig().depth - 1}
+
+
+def _said(one: ClassSet) -> str:
+    """Say what is learned from."""
+    return f"{one.title}, learned from one tenth" if one.few else f"{one.title}"
+
+
+def _tell(
+    report: Report,
+    sets: list[ClassSet],
+    scores: dict[str, dict[str, float]],
+    minutes: dict[str, float],
+) -> None:
+    """Put the figures into a table and findings."""
+    full = scores[_DEFAULT]
+    rows = []
+    for name, found in scores.items():
+        changes = [found[one.name] - full[one.name] for one in sets]
+        mean = sum(changes) / len(changes)
+        rows.append(
+            (
+                name,
+                *(
+                    number(found[one.name])
+                    if name == _DEFAULT
+                    else f"{number(found[one.name])} ({signed(change)})"
+                    for one, change in zip(sets, changes, strict=True)
+                ),
+                "-" if name == _DEFAULT else signed(mean),
+                f"{minutes[name]:.1f}",
+            )
+        )
+        if name != _DEFAULT:
+            report.figures[f"{name}/mean change"] = mean
+            report.find(f"{name}: worse in the mean of the sets ({mean:+.3f})", mean < 0)
+    head = ("variant", *(one.name for one in sets), "mean change", "minutes")
+    report.tables.append(Table("Mean IoU, held out", head, tuple(rows)))
+
+
+def _part(progress: Progress | None, done: int, count: int, what: str) -> Progress | None:
+    """Return the progress of a part of the work."""
+    if progress is None:
+        return None
+    return lambda share, text: progress((done + share) / count, f"{what}: {text}")
