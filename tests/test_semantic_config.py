@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_implicitseg import SemanticConfig
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.predictors.unet_config import UNetConfig
+from napari_implicitseg.training.labelled import TrainingVolume
+from napari_implicitseg.training.semantic_examples import class_examples
 from napari_implicitseg.training.semantic_task import SemanticTask
 
 
 def test_the_network_of_the_report_is_the_one_it_describes():
-    import numpy as np
-
-    from napari_implicitseg.training.labelled import TrainingVolume
-    from napari_implicitseg.training.semantic_examples import class_examples
-
     config = SemanticConfig.preset("report-2024", held_out=0)
     mask = np.kron([[1, 2], [3, 1]], np.ones((32, 32), int))
     volume = TrainingVolume(raw=np.zeros((3, 64, 64)), labels=mask, name="x")
@@ -24,6 +22,27 @@ def test_the_network_of_the_report_is_the_one_it_describes():
     assert [task.rate(step) for step in (0, 5, 1000)] == [1e-3] * 3
     assert task.gradient_norm == float("inf")
     assert (config.loss, config.augment, config.average) == ("cross-entropy", False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "depth"),
+    [
+        ((64, 64), {}, 5),
+        ((200, 20), {}, 3),
+        ((5, 9), {}, 1),
+        ((2, 64, 64), {"ndim": 2}, 5),
+        ((64, 64, 64), {}, 4),
+        ((64, 64), {"patch_shape": (32, 32)}, 4),
+        ((64, 64), {"depth": 2}, 2),
+    ],
+)
+def test_a_network_sees_no_farther_than_patches_reach(shape, options, depth):
+    config = SemanticConfig(held_out=0.0, **options)
+    mask = np.ones(shape, int)
+    mask[..., 0] = 2
+    volume = TrainingVolume(raw=np.zeros((1, *shape)), labels=mask, name="x")
+    task = SemanticTask(class_examples([volume], config), config)
+    assert task.network.widths == tuple(16 * 2**level for level in range(depth))
 
 
 def test_presets_take_changes():

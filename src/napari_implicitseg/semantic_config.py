@@ -55,6 +55,7 @@ _LEAST = {
     "checkpoint_every": 1,
     "workers": 0,
 }
+_MAY_BE_NONE = ("depth",)
 _RANGES = {
     "balanced_share": (0.0, 1.0),
     "class_balance": (0.0, 1.0),
@@ -88,8 +89,10 @@ class SemanticConfig:
     ndim : {2, 3} or None
         Axes of the network; 2 takes sections of stacks as images. None takes 2 for images
         and for stacks of thick sections, else 3.
-    depth, width : int
-        Levels of the U-Net, and its features at full resolution; they double per level.
+    depth : int or None
+        Levels of the U-Net. None takes 5 in 2D and 4 in 3D, fewer for small images or patches.
+    width : int
+        Features at full resolution; they double per level.
     widths : tuple of int or None
         Features of every level, in place of `depth` and `width`.
     residual : bool
@@ -144,7 +147,7 @@ class SemanticConfig:
     zero: ZeroMeaning = "unlabelled"
     ignore: int | None = None
     ndim: Literal[2, 3] | None = None
-    depth: int = 4
+    depth: int | None = None
     width: int = 16
     widths: tuple[int, ...] | None = None
     residual: bool = True
@@ -214,6 +217,8 @@ class SemanticConfig:
                 raise InputError(f"{name} is {getattr(self, name)!r}; use True or False.")
         for name, least in _LEAST.items():
             value = getattr(self, name)
+            if value is None and name in _MAY_BE_NONE:
+                continue
             if type(value) is not int or value < least:
                 raise InputError(f"{name} is {value!r}; use a whole number, at least {least}.")
         for name, (low, high) in _RANGES.items():

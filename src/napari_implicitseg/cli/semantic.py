@@ -122,7 +122,10 @@ def train(
         int | None, typer.Option(min=1, help="Features at full resolution. [default: 16]")
     ] = None,
     depth: Annotated[
-        int | None, typer.Option(min=1, help="Levels of the U-Net. [default: 4]")
+        int | None,
+        typer.Option(
+            min=1, help="Levels of the U-Net. [default: 5 in 2D, 4 in 3D, fewer of small images]"
+        ),
     ] = None,
     held_out: Annotated[
         float,

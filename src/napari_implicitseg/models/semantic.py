@@ -12,6 +12,7 @@ from napari_implicitseg.confusion import SemanticEvaluation
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.channels import channels_before, find_channels, with_channels
 from napari_implicitseg.models.class_values import ClassValues
+from napari_implicitseg.models.mirrored import Mirrored
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.tiles import predict_tiles
 from napari_implicitseg.models.volume_checks import checked_volume
@@ -161,6 +162,9 @@ class SemanticModel:
             the length the model needs.
         tile_shape : sequence of int, optional
             Pixels predicted at a time; the memory decides if None.
+        mirrored : bool
+            Take the mean over all mirror images: four times the time in 2D, eight in 3D, and
+            a little fewer mistakes.
         precision : {"float32", "bfloat16", "float16"}
             Of the convolutions.
         device : torch.device or str
@@ -269,6 +273,7 @@ class SemanticModel:
         spacing: Sequence[float] | None = None,
         channel_axis: int | None = None,
         tile_shape: Sequence[int] | None = None,
+        mirrored: bool = False,
         precision: str = "float32",
         device: torch.device | str = "cpu",
         progress: Progress | None = None,
@@ -286,7 +291,7 @@ class SemanticModel:
             out.start((len(self.classes), *shape))
         scaling = self.normalisation.scaling(raw, name)
         return predict_tiles(
-            self.network,
+            Mirrored(self.network) if mirrored else self.network,
             scaling.reader(raw),
             shape,
             tile_shape=tile_shape,

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SemanticTask", "network_axes"]
 
+_DEPTHS = {2: 5, 3: 4}
+# Across the lowest level of a patch.
+_LEAST_CELLS = 4
 _PATCH_PIXELS = {2: 160**2, 3: 48**3}
 # Of a large image the middle is measured on while training; `evaluate_semantic` takes all.
 _MEASURED = {2: 1 << 20, 3: 112**3}
@@ -195,7 +198,8 @@ def _network(
     examples: ClassExamples, config: SemanticConfig, spacing: tuple[float, ...]
 ) -> UNetConfig:
     """Architecture of the network."""
-    widths = config.widths or tuple(config.width * 2**level for level in range(config.depth))
+    depth = config.depth or _usual_depth(examples.taught, config, len(spacing))
+    widths = config.widths or tuple(config.width * 2**level for level in range(depth))
     usual = UNetConfig.from_spacing(
         spacing,
         depth=len(widths),
@@ -205,6 +209,16 @@ def _network(
         residual=config.residual,
     )
     return replace(usual, widths=widths)
+
+
+def _usual_depth(volumes: Sequence[TrainingVolume], config: SemanticConfig, ndim: int) -> int:
+    """Levels of a network that sees far, but no farther than patches reach."""
+    patch = config.patch_shape or [
+        max(v.shape[axis - ndim] for v in volumes) for axis in range(ndim)
+    ]
+    # Sections of stacks may be few: they are pooled less.
+    room = max(1, min(patch[-2:]) // _LEAST_CELLS)
+    return min(_DEPTHS[ndim], room.bit_length())
 
 
 def _patch(
@@ -230,4 +244,4 @@ def _augmentation(spacing: tuple[float, ...], config: SemanticConfig) -> Augment
     if not config.augment:
         return Augmentation.none()
     usual = Augmentation.for_spacing(spacing)
-    return replace(usual, rotation=15.0, zoom=0.15, noise_strength=0.2, colour=0.5)
+    return replace(usual, rotation=15.0, zoom=0.3, noise_strength=0.2, colour=0.5)
