@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-__all__ = ["PRECISIONS", "autocast", "fast_precision", "memory_format", "training_format"]
+__all__ = ["PRECISIONS", "autocast", "memory_format", "training_format", "training_precision"]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Types of numbers that convolutions may use, by name."""
 
 
-def fast_precision(device: torch.device) -> str:
+# On levels with a shorter side, gradients of 3D convolutions in bfloat16 are NaN, or are written
+# beyond their arrays (oneDNN in torch 2.13, with AVX512-BF16).
+_LEAST_SIDE = 3
+
+
+def _fast_precision(device: torch.device) -> str:
     """Return "bfloat16" where the device computes with it faster than with float32.
 
     Parameters
@@ -31,6 +37,26 @@ def fast_precision(device: torch.device) -> str:
         has = any(bool(getattr(torch.cpu, name, bool)()) for name in asked)
         return "bfloat16" if has else "float32"
     return "float32"
+
+
+def training_precision(
+    wanted: str, device: torch.device, patch: Sequence[int], stride: Sequence[int]
+) -> str:
+    """Return the precision in which a network can be trained.
+
+    Parameters
+    ----------
+    wanted : {"auto", "float32", "bfloat16"}
+        "auto" takes the quicker one.
+    device : torch.device
+    patch, stride : sequence of int
+        Voxels of a patch, and of a cell of the lowest level, per axis.
+    """
+    if device.type == "cpu" and len(patch) == 3:
+        thinnest = min(n // s for n, s in zip(patch, stride, strict=True))
+        if thinnest < _LEAST_SIDE:
+            return "float32"
+    return _fast_precision(device) if wanted == "auto" else wanted
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_implicitseg.models.semantic import SemanticModel
     from napari_implicitseg.reproduction.class_cases import ClassCase, ClassSet
 
-__all__ = ["Validated", "cross_validate"]
+__all__ = ["Validated", "cross_validate", "image_iou"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +35,8 @@ class Validated:
     ----------
     figures : SemanticEvaluation
         Over all images that were held out.
+    mirrored : SemanticEvaluation or None
+        The same, predicted as the mean over mirror images.
     worst : dict of str to ndarray of uint8, shape (Y, X, 3)
         Image, truth and prediction of the worst ones, by their titles.
     steps : int
@@ -44,14 +46,15 @@ class Validated:
     """
 
     figures: SemanticEvaluation
+    mirrored: SemanticEvaluation | None
     worst: dict[str, NDArray[np.uint8]]
     steps: int
     minutes: float
 
-    @property
-    def image_iou(self) -> float:
-        """Mean over images of their mean IoU, over the classes each has."""
-        return float(np.mean([image.iou for image in self.figures.images]))
+
+def image_iou(figures: SemanticEvaluation) -> float:
+    """Mean over images of their mean IoU, over the classes each has."""
+    return float(np.mean([image.iou for image in figures.images]))
 
 
 def cross_validate(
@@ -63,6 +66,7 @@ def cross_validate(
     seed: int,
     folds: int | None = None,
     worst: int = 0,
+    mirrored: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> Validated:
@@ -79,6 +83,8 @@ def cross_validate(
         The first ones only.
     worst : int
         Images whose pictures are kept.
+    mirrored : bool
+        Predict them as the mean over mirror images, too.
     progress : Progress, optional
     **options
         Of `SemanticConfig`.
@@ -98,6 +104,7 @@ def cross_validate(
         },
     )
     parts: list[SemanticEvaluation] = []
+    means: list[SemanticEvaluation] = []
     pictures: list[tuple[float, str, NDArray[np.uint8]]] = []
     minutes = 0.0
     for fold in range(count):
@@ -108,10 +115,13 @@ def cross_validate(
         for case in held:
             figures, picture = _measured(model, case)
             parts.append(figures)
+            if mirrored:
+                means.append(_measured(model, case, mirrored=True)[0])
             pictures.append((figures.iou, f"{case.name}: {figures.iou:.2f}", picture))
             pictures = sorted(pictures, key=lambda entry: entry[:2])[:worst]
     return Validated(
         figures=SemanticEvaluation.joined(parts),
+        mirrored=SemanticEvaluation.joined(means) if means else None,
         worst={title: picture for _, title, picture in pictures},
         steps=steps,
         minutes=minutes,
@@ -133,10 +143,11 @@ def _trained(
 
 
 def _measured(
-    model: SemanticModel, case: ClassCase
+    model: SemanticModel, case: ClassCase, *, mirrored: bool = False
 ) -> tuple[SemanticEvaluation, NDArray[np.uint8]]:
     """Return figures and picture of an image."""
-    found = model.predict(case.image, device=find_device("auto", large=True), name=case.name)
+    where = find_device("auto", large=True)
+    found = model.predict(case.image, mirrored=mirrored, device=where, name=case.name)
     figures = SemanticEvaluation.of(model.classes, found, case.mask, case.name)
     image = case.image[None] if case.image.ndim == 2 else np.moveaxis(case.image, -1, 0)
     return figures, side_by_side(image, case.mask, found, len(model.classes))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_implicitseg.reproduction.class_cases import CLASS_SETS
-from napari_implicitseg.reproduction.class_scores import cross_validate
+from napari_implicitseg.reproduction.class_scores import cross_validate, image_iou
 from napari_implicitseg.reproduction.report import Report, Table, number
 from napari_implicitseg.semantic_pictures import draw_confusion, draw_pictures
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_implicitseg._types import Progress
+    from napari_implicitseg.confusion import SemanticEvaluation
     from napari_implicitseg.reproduction.class_cases import ClassCase, ClassSet
     from napari_implicitseg.reproduction.class_scores import Validated
 
@@ -67,6 +68,7 @@ def reproduce(
                 folds=limit,
                 seed=seed,
                 worst=_WORST,
+                mirrored=True,
                 progress=_part(progress, low, high, f"{name}, {preset}"),
             )
             done += 1
@@ -110,27 +112,13 @@ def _tell(report: Report, one: ClassSet, found: Mapping[str, Validated]) -> None
     """Put the figures of a set into a table and findings."""
     rows = []
     for preset, result in found.items():
-        each = result.figures.iou_per_class
-        rows.append(
-            (
-                preset,
-                str(result.steps),
-                f"{result.minutes:.1f}",
-                number(result.figures.accuracy),
-                number(result.figures.iou),
-                number(result.image_iou),
-                *(number(each.get(name)) for name in one.classes),
-            )
-        )
-        base = f"{one.name}/{preset}"
         report.figures |= {
-            f"{base}/accuracy": result.figures.accuracy,
-            f"{base}/iou": result.figures.iou,
-            f"{base}/image iou": result.image_iou,
-            f"{base}/steps": result.steps,
-            f"{base}/minutes": result.minutes,
-            **{f"{base}/iou of {name}": value for name, value in each.items()},
+            f"{one.name}/{preset}/steps": result.steps,
+            f"{one.name}/{preset}/minutes": result.minutes,
         }
+        rows.append(_row(report, one, preset, result.figures, result))
+        if result.mirrored is not None:
+            rows.append(_row(report, one, f"{preset}, mirrored", result.mirrored, result))
     if one.name == "pets":
         given = (number(_REPORT["accuracy"]), number(_REPORT["iou"]))
         rows.append(("the report's (its own images)", "-", "-", *given, "-", *("-" * 3)))
@@ -139,6 +127,29 @@ def _tell(report: Report, one: ClassSet, found: Mapping[str, Validated]) -> None
     report.tables.append(Table(f"{one.title}, held out", (*head, *names), tuple(rows)))
     report.tables.append(_worst(one, found["default"]))
     _find(report, one, found)
+
+
+def _row(
+    report: Report, one: ClassSet, name: str, figures: SemanticEvaluation, result: Validated
+) -> tuple[str, ...]:
+    """Keep figures, and return them as a row."""
+    each = figures.iou_per_class
+    base = f"{one.name}/{name}"
+    report.figures |= {
+        f"{base}/accuracy": figures.accuracy,
+        f"{base}/iou": figures.iou,
+        f"{base}/image iou": image_iou(figures),
+        **{f"{base}/iou of {label}": value for label, value in each.items()},
+    }
+    return (
+        name,
+        str(result.steps),
+        f"{result.minutes:.1f}",
+        number(figures.accuracy),
+        number(figures.iou),
+        number(image_iou(figures)),
+        *(number(each.get(label)) for label in one.classes),
+    )
 
 
 def _worst(one: ClassSet, result: Validated) -> Table:
@@ -191,6 +202,7 @@ def _settings(
     return {
         "folds": f"{folds}. Images are held out by file, each once, and a new network learns "
         "from the others; figures are over the pixels of all images that were held out",
+        "mirrored": "the same networks, predicting the mean over mirror images",
         "weights": "those of the last step: nothing is chosen by what is held out",
         "steps": "the report does not say how long it trains; report-2024 gets as many steps as "
         "take about the time of the default preset on two cores",

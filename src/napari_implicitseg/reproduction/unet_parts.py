@@ -26,7 +26,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "constant rate 1e-3, no warm-up": {"schedule": "constant", "learning_rate": 1e-3},
     "patches about any pixel": {"balanced_share": 0.0},
     "no decay of weights": {"weight_decay": 0.0},
-    "one level less": {},
+    "4 levels instead of 5": {"depth": 4},
+    "3 levels": {"depth": 3},
 }
 # Of white blood cells so few are learned from that there is something to lose.
 _FEW = 10
@@ -74,7 +75,7 @@ def reproduce(
                 folds=folds,
                 seed=seed,
                 progress=_part(progress, done, count, f"{one.name}, {name}"),
-                **(_one_level_less() if name == "one level less" else options),
+                **options,
             )
             scores[name][one.name] = found.figures.iou
             minutes[name] += found.minutes
@@ -88,13 +89,6 @@ def reproduce(
 def _swapped(one: ClassSet) -> ClassSet:
     """Learn from few images and measure on many."""
     return replace(one, folds=_FEW, steps=one.steps // 2, few=True)
-
-
-def _one_level_less() -> dict[str, Any]:
-    """Return the options of a network that sees less about each pixel."""
-    from napari_implicitseg.api import SemanticConfig
-
-    return {"depth": SemanticConfig().depth - 1}
 
 
 def _said(one: ClassSet) -> str:

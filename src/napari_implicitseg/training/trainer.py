@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from napari_implicitseg.devices import lacks_compiler, lacks_memory
 from napari_implicitseg.errors import Cancelled, FileError, InputError
 from napari_implicitseg.models.folder import check_storable
-from napari_implicitseg.models.precision import autocast, fast_precision, training_format
+from napari_implicitseg.models.precision import autocast, training_format, training_precision
 from napari_implicitseg.predictors.architectures import build_network
 from napari_implicitseg.training.affinity_task import AffinityTask
 from napari_implicitseg.training.batches import Prefetcher
@@ -148,7 +148,8 @@ class _Training:
         start = task.start()
         if start is not None:
             network.load_state_dict(start)
-        self._precision = fast_precision(device) if config.precision == "auto" else config.precision
+        self._patch = task.patch_shape
+        self._precision = self._usable_precision()
         self._format = training_format(task.network.ndim, device, self._precision)
         self._network = network.to(device).to(memory_format=self._format)  # type: ignore[call-overload]
         self._average = AveragedModel(
@@ -156,7 +157,6 @@ class _Training:
         )
         self._optimizer = _optimizer(self._network, config)
         self._forward = torch.compile(self._network) if config.compile else self._network
-        self._patch = task.patch_shape
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
         self.journal = Journal(
@@ -297,6 +297,13 @@ class _Training:
             stacklevel=2,
         )
         self._patch = tuple(sides)
+        self._precision = self._usable_precision()
+
+    def _usable_precision(self) -> str:
+        """Precision for the patches as they are."""
+        return training_precision(
+            self._config.precision, self._device, self._patch, self._task.network.stride
+        )
 
     def _save(self) -> None:
         """Write the checkpoint, unless it is there."""
@@ -342,6 +349,7 @@ class _Training:
     def _take_over(self, checkpoint: Checkpoint) -> None:
         """Take the state of a checkpoint."""
         self._patch = tuple(checkpoint.plan["patch"])
+        self._precision = self._usable_precision()
         self._network.load_state_dict(checkpoint.parts["network"])
         self._average.load_state_dict(checkpoint.parts["average"])
         restore_optimizer(self._optimizer, self._network, checkpoint.parts.get("optimizer", {}))
