@@ -78,3 +78,18 @@ def test_the_confusion_matrix_is_drawn(tmp_path, count):
     assert min(_size(tmp_path / "c.png")) > 300
     with pytest.raises(OutputExistsError):
         write_confusion(tmp_path / "c.png", evaluation)
+
+
+@pytest.mark.parametrize(
+    "names", [(r"$\foo$", "b"), ("細胞", "b"), ("long" * 25, "b"), ("$x$ costs 5$", "$")]
+)
+def test_any_names_are_drawn_as_they_are(names, tmp_path):
+    evaluation = SemanticEvaluation.of(names, np.array([[1, 2]]), np.array([[1, 1]]))
+    write_confusion(tmp_path / "c.png", evaluation, title=names[0])
+    assert min(_size(tmp_path / "c.png")) > 300
+
+
+def test_black_and_white_images_are_shown():
+    truth = np.ones((4, 5), int)
+    picture = side_by_side(np.eye(4, 5, dtype=bool)[None], truth, truth, 2)
+    np.testing.assert_array_equal(picture[:, :5, 0], 255 * np.eye(4, 5))

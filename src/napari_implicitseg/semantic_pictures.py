@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import heapq
+import warnings
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from napari_implicitseg.confusion import SemanticEvaluation
@@ -30,6 +32,7 @@ __all__ = [
 
 _GAP = 4
 _DPI = 150
+_LONGEST = 40
 # Inches.
 _WIDE = 8.0
 _LARGEST = 1200
@@ -86,28 +89,30 @@ def draw_confusion(
     def draw(file: IO[bytes]) -> None:
         from matplotlib.figure import Figure
 
-        matrix, names = evaluation.matrix, evaluation.classes
+        matrix, names = evaluation.matrix, [_short(name) for name in evaluation.classes]
         shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
         side = 2.5 + 0.6 * min(len(names), 30)
         figure = Figure(figsize=(side + 1, side), layout="constrained")
         axes = figure.add_subplot()
         drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        # A name may have dollars, which mean mathematics otherwise.
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
         rows = [
             f"{name} ({share:.1%})"
             for name, share in zip(names, evaluation.shares.values(), strict=True)
         ]
-        axes.set_yticks(range(len(names)), rows)
+        axes.set_yticks(range(len(names)), rows, parse_math=False)
         axes.set(xlabel="predicted", ylabel="true (share of pixels)")
         figure.colorbar(drawn, label="share of the true pixels")
         text = f"accuracy {evaluation.accuracy:.3f}, mean IoU {evaluation.iou:.3f}"
-        axes.set_title(f"{title}\n{text}" if title else text, fontsize="medium")
+        full = f"{_short(title)}\n{text}" if title else text
+        axes.set_title(full, fontsize="medium", parse_math=False)
         if len(names) <= _MOST_NUMBERED:
             for (row, column), share in np.ndenumerate(shares):
                 shade = "white" if share > 0.5 else "black"
                 label = f"{share:.2f}\n{matrix[row, column]:,}"
                 axes.text(column, row, label, ha="center", va="center", color=shade, fontsize=7)
-        figure.savefig(file, format="png", dpi=_DPI)
+        _save(figure, file)
 
     return draw
 
@@ -134,9 +139,9 @@ def draw_pictures(pictures: Mapping[str, NDArray[np.uint8]]) -> Callable[[IO[byt
         places = figure.subplots(len(pictures), 1, squeeze=False, height_ratios=heights).ravel()
         for axes, (title, picture) in zip(places, pictures.items(), strict=True):
             axes.imshow(picture)
-            axes.set_title(title, fontsize="medium")
+            axes.set_title(_short(title), fontsize="medium", parse_math=False)
             axes.set_axis_off()
-        figure.savefig(file, format="png", dpi=_DPI)
+        _save(figure, file)
 
     return draw
 
@@ -170,6 +175,19 @@ def side_by_side(
     predicted[truth == 0] //= 3
     gap = np.full((len(truth), _GAP, 3), 255, np.uint8)
     return np.concatenate([_shown(raw), gap, palette[truth], gap, predicted], axis=1)
+
+
+def _save(figure: Figure, file: IO[bytes]) -> None:
+    """Draw a figure into a file."""
+    with warnings.catch_warnings():
+        # Names in scripts that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(file, format="png", dpi=_DPI)
+
+
+def _short(name: str) -> str:
+    """Cut a name that would leave no room for the picture."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 class WorstImages:
@@ -229,9 +247,9 @@ class WorstImages:
 
 def _shown(raw: NDArray[Any]) -> NDArray[np.uint8]:
     """Return grey levels or colours as a picture, stretched between percentiles."""
-    channels = raw[:3] if len(raw) >= 3 else np.repeat(raw[:1], 3, axis=0)
+    channels = (raw[:3] if len(raw) >= 3 else np.repeat(raw[:1], 3, axis=0)).astype(np.float32)
     low, high = np.percentile(channels, (0.5, 99.5))
-    scaled = (channels.astype(np.float32) - low) / max(float(high - low), 1e-6)
+    scaled = (channels - low) / max(float(high - low), 1e-6)
     picture: NDArray[np.uint8] = np.moveaxis(np.clip(255 * scaled, 0, 255), 0, -1).astype(np.uint8)
     return picture
 
