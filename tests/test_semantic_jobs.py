@@ -347,6 +347,14 @@ def test_nan_in_an_image_is_told_with_its_place(tmp_path):
         train_semantic(broken, mask, config=config, out=tmp_path / "m")
 
 
+def test_mirror_images_are_measured_as_they_are_predicted(trained):
+    model, _ = trained
+    image, mask = scene(64, seed=60)
+    found = evaluate_semantic(model, image, mask, mirrored=True)
+    assert found.accuracy == np.mean(model.predict(image, mirrored=True) == mask)
+    assert found.table.total == mask.size
+
+
 def test_measuring_needs_masks_of_the_same_classes(trained):
     model, _ = trained
     image, mask = scene()

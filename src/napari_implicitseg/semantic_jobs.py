@@ -15,8 +15,9 @@ from napari_implicitseg.models.class_values import ClassValues
 from napari_implicitseg.models.folder import load_stored
 from napari_implicitseg.models.semantic import SemanticModel
 from napari_implicitseg.semantic_config import SemanticConfig
-from napari_implicitseg.semantic_sources import open_pairs
-from napari_implicitseg.training.semantic_examples import list_some
+from napari_implicitseg.semantic_sources import open_pairs, told_name
+from napari_implicitseg.training.held_parts import part_of, split_name
+from napari_implicitseg.training.semantic_split import list_some
 
 if TYPE_CHECKING:
     import os
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
+    from napari_implicitseg.semantic_sources import Opened
     from napari_implicitseg.training.labelled import TrainingVolume
 
     Seen = Callable[[TrainingVolume, NDArray[Any], NDArray[Any], SemanticEvaluation], None]
@@ -47,8 +49,10 @@ def train_semantic(
 ) -> SemanticModel:
     """Train a network that tells the class of every pixel.
 
-    Some of the images, chosen by `config.seed`, are held out: they choose the weights that
-    are kept and say how good these are. Of a single image a part is held out.
+    Some of the images, chosen by `config.seed` and by name, are held out: they choose the
+    weights that are kept and say how good these are. They are chosen so that every class is
+    in what is learned from. Of a single image a part is held out. Images of files stay in
+    memory up to 1 GiB; of more a file is read again when a patch is drawn from it.
 
     Parameters
     ----------
@@ -87,7 +91,7 @@ def train_semantic(
     -----
     UserWarning
         If files are skipped, values are mapped to classes, a class cannot be learned, or
-        there is one image only.
+        no whole image can be held out.
 
     Raises
     ------
@@ -146,11 +150,14 @@ def evaluate_semantic(
     ignore: int | None = None,
     held_out: bool = False,
     channel_axis: int | None = None,
+    mirrored: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
     seen: Seen | None = None,
 ) -> SemanticEvaluation:
     """Measure a model on images with masks: what is held out, or new ones.
+
+    Of images in files one at a time is in memory.
 
     Parameters
     ----------
@@ -160,9 +167,12 @@ def evaluate_semantic(
     ignore : int, optional
         A value of the masks that is left out, beside those the training left out.
     held_out : bool
-        Measure only the images that the training held out, by their names.
+        Measure only the images that the training held out, by their names; of a single image
+        the part of it.
     channel_axis : int, optional
         Axis of channels of arrays.
+    mirrored : bool
+        Predict as the mean over all mirror images; see `SemanticModel.predict_proba`.
     device : {"auto", "cpu", "cuda", "mps"} or str
     progress : callable, optional
         Called as ``progress(fraction, message)``; may raise `Cancelled`.
@@ -193,14 +203,20 @@ def evaluate_semantic(
     chosen = load_semantic(model)
     where = find_device(device, large=True)
     known = dict(chosen.training.get("config") or {})
+    parts_held = _held_out(chosen) if held_out else {}
     opened = open_pairs(
         images,
         masks,
         colours=bool(known.get("colours")),
         channel_axis=channel_axis,
         channels=chosen.channels,
+        keep=0,
+        chosen=parts_held.__contains__ if held_out else None,
+        progress=progress,
     )
-    volumes = _held_out(chosen, opened.volumes) if held_out else opened.volumes
+    volumes = opened.volumes
+    if held_out:
+        volumes = _parts(chosen, opened, parts_held)
     meaning = _meaning(chosen, known, ignore)
     parts: list[SemanticEvaluation] = []
     empty = 0
@@ -212,7 +228,12 @@ def evaluate_semantic(
             empty += 1
             continue
         found = chosen.predict(
-            volume.raw, channel_axis=0, spacing=None, device=where, name=volume.name
+            volume.raw,
+            channel_axis=0,
+            spacing=None,
+            mirrored=mirrored,
+            device=where,
+            name=volume.name,
         )
         part = SemanticEvaluation.of(chosen.classes, found, truth, volume.describe()["name"])
         parts.append(part)
@@ -239,25 +260,35 @@ def load_semantic(model: SemanticModel | str | os.PathLike[str]) -> SemanticMode
     found = model if isinstance(model, SemanticModel) else load_stored(model)
     if not isinstance(found, SemanticModel):
         raise InputError(
-            f"The model '{found.name}' predicts affinities, not classes. Give one that "
-            "`semantic train` (train_semantic) has trained."
+            f"The model '{found.name}' predicts affinities, not classes. Give one that was trained "
+            "for classes, on images and masks."
         )
     return found
 
 
-def _held_out(
-    model: SemanticModel, volumes: Sequence[TrainingVolume]
+def _held_out(model: SemanticModel) -> dict[str, dict[str, tuple[int, int]]]:
+    """Return the names of what a training held out, and which part of an image it was."""
+    return dict(split_name(name) for name in model.training.get("held_out") or ())
+
+
+def _parts(
+    model: SemanticModel, opened: Opened, held: dict[str, dict[str, tuple[int, int]]]
 ) -> tuple[TrainingVolume, ...]:
-    """Return the images that the training of a model held out."""
-    names = set(model.training.get("held_out") or ())
-    found = tuple(volume for volume in volumes if volume.describe()["name"] in names)
-    if not found:
+    """Return what the training of a model held out of images."""
+    if not opened.volumes:
         raise InputError(
-            f"None of the {len(volumes)} images is one that the training of '{model.name}' held "
-            f"out ({list_some(sorted(names)) or 'it held out none'}). Give the images it was "
+            f"None of the {opened.listed} images is one that the training of '{model.name}' held "
+            f"out ({list_some(sorted(held)) or 'it held out none'}). Give the images it was "
             "trained with, or measure all."
         )
-    return found
+    parts = []
+    for volume in opened.volumes:
+        cuts = held[told_name(volume.name)]
+        axes = zip("zyx"[-len(volume.shape) :], volume.shape, strict=True)
+        spans = (cuts.get(axis, (0, n - 1)) for axis, n in axes)
+        window = tuple(slice(first, last + 1) for first, last in spans)
+        parts.append(part_of(volume, window) if cuts else volume)
+    return tuple(parts)
 
 
 def _meaning(model: SemanticModel, known: dict[str, Any], ignore: int | None) -> ClassValues:
@@ -265,8 +296,8 @@ def _meaning(model: SemanticModel, known: dict[str, Any], ignore: int | None) ->
     if ignore in model.values:
         place = model.values.index(ignore)
         raise InputError(
-            f"ignore is {ignore}, which is the class {model.classes[place]!r} of the model "
-            f"'{model.name}'. Ignore another value."
+            f"The value to ignore is {ignore}, which is the class {model.classes[place]!r} of the "
+            f"model '{model.name}'. Ignore another value."
         )
     silent = {v for v in (0, ignore, known.get("ignore")) if v is not None} - set(model.values)
     return ClassValues(

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.models.channels import channels_before, with_channels
-from napari_implicitseg.models.class_values import packed_colours
-from napari_implicitseg.training.arrays import as_array
-from napari_implicitseg.training.labelled import TrainingVolume
-from napari_implicitseg.training.semantic_examples import list_some
-from napari_implicitseg.volumes.files import open_volume, place_of, read_image, read_labels
+from napari_implicitseg.semantic_reading import (
+    ReadPair,
+    is_path,
+    name_of,
+    read_pair,
+    volume_with_channels,
+)
+from napari_implicitseg.training.array_cache import KEPT_BYTES, ArrayCache
+from napari_implicitseg.training.semantic_split import list_some
 from napari_implicitseg.volumes.ome_zarr import is_zarr
 from napari_implicitseg.volumes.stores import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Opened", "image_files", "images_without_masks", "open_pairs", "pair_files"]
+    from napari_implicitseg._types import Progress
+    from napari_implicitseg.training.labelled import TrainingVolume
+
+__all__ = [
+    "Opened",
+    "image_files",
+    "images_without_masks",
+    "open_pairs",
+    "pair_files",
+    "told_name",
+]
 
 _EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".h5", ".hdf5", ".zarr")
 _MASK = r"[-_. ](mask|masks|label|labels|truth|gt|seg|segmentation|annotation|annotations|classes)"
 _IMAGE = r"[-_. ](image|img|raw|em)"
-_ALPHA, _COLOURS = 4, 3
+_ENDS = re.compile(f"{_MASK}$", re.IGNORECASE)
+_COLOURS = 3
+_QUOTE = "'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +59,15 @@ class Opened:
         Files that could not be read.
     unit : str
         Of the pixel size; "" if unknown.
+    listed : int
+        How many images there are, with those that were skipped or not chosen.
     """
 
     volumes: tuple[TrainingVolume, ...]
     colours: bool
     skipped: tuple[str, ...]
     unit: str
+    listed: int
 
 
 def open_pairs(
@@ -62,8 +78,14 @@ def open_pairs(
     spacing: Sequence[float] | None = None,
     channel_axis: int | None = None,
     channels: int | None = None,
+    keep: int = KEPT_BYTES,
+    chosen: Callable[[str], bool] | None = None,
+    progress: Progress | None = None,
 ) -> Opened:
     """Read images and masks, wherever they are.
+
+    All files are read once, to see which cannot be, and to count the values of masks. They stay
+    in memory as far as there is room; others are read again when they are asked for.
 
     Parameters
     ----------
@@ -77,6 +99,12 @@ def open_pairs(
         Of arrays; by default the axis that the mask does not have.
     channels : int, optional
         That images must have; by default what most have.
+    keep : int
+        Bytes of images and masks of files that stay in memory.
+    chosen : callable, optional
+        Whether to read an image, by its name in descriptions of models; by default all are.
+    progress : callable, optional
+        Called as ``progress(0.0, message)`` for each image; may raise `Cancelled`.
 
     Warns
     -----
@@ -90,38 +118,63 @@ def open_pairs(
     FileError
         If no file can be read.
     """
-    listed = _as_pairs(images, masks)
-    read: list[TrainingVolume] = []
-    units: list[str] = []
+    pairs = _as_pairs(images, masks)
+    names = [name_of(image, number, len(pairs)) for number, (image, _) in enumerate(pairs, 1)]
+    wanted = [
+        (name, *pair)
+        for name, pair in zip(names, pairs, strict=True)
+        if chosen is None or chosen(told_name(name))
+    ]
+    cache = ArrayCache(keep)
+    read: list[ReadPair] = []
     failed: list[tuple[str, FileError]] = []
-    coloured = False
-    for number, (image, mask) in enumerate(listed, start=1):
-        name = f"'{image}'" if _is_path(image) else _numbered(number, len(listed))
+    for number, (name, image, mask) in enumerate(wanted, start=1):
+        if progress is not None:
+            progress(0.0, f"Looking at image {number} of {len(wanted)}")
         try:
-            labels, packed = _mask(mask, name, colours=colours)
-            volume, unit = _pair(image, labels, name, spacing, channel_axis)
+            pair = read_pair(
+                image,
+                mask,
+                name,
+                cache,
+                colours=colours,
+                spacing=spacing,
+                channel_axis=channel_axis,
+                channels=channels,
+            )
         except FileError as error:
             failed.append((name, error))
             continue
-        read.append(volume)
-        units.append(unit)
-        coloured = coloured or packed
+        read.append(pair)
     if failed:
-        if not read:
-            raise failed[0][1]
-        told = list_some([" ".join(str(error).split()) for _, error in failed])
-        warnings.warn(
-            f"{len(failed)} of {len(listed)} images are skipped, as they or their masks cannot be "
-            f"read: {told}",
-            stacklevel=3,
-        )
-    wanted = channels or _usual_channels(read)
-    alike = tuple(replace(v, raw=with_channels(v.raw, wanted, f"image {v.name}")) for v in read)
+        _tell_of_skipped(failed, len(wanted))
+    volumes = [pair.volume for pair in read]
+    if channels is None and volumes:
+        usual = _usual_channels(volumes)
+        volumes = [volume_with_channels(volume, usual) for volume in volumes]
     return Opened(
-        volumes=alike,
-        colours=coloured,
+        volumes=tuple(volumes),
+        colours=any(pair.colours for pair in read),
         skipped=tuple(name for name, _ in failed),
-        unit=next((unit for unit in units if unit), ""),
+        unit=next((pair.unit for pair in read if pair.unit), ""),
+        listed=len(pairs),
+    )
+
+
+def told_name(name: str) -> str:
+    """Return the name of an image as descriptions of models have it: a file without folders."""
+    return f"'{Path(name.strip(_QUOTE)).name}'" if name.startswith(_QUOTE) else name
+
+
+def _tell_of_skipped(failed: Sequence[tuple[str, FileError]], count: int) -> None:
+    """Name files that cannot be read, or raise if there is no other."""
+    if len(failed) == count:
+        raise failed[0][1]
+    told = list_some([" ".join(str(error).split()) for _, error in failed])
+    warnings.warn(
+        f"{len(failed)} of {count} images are skipped, as they or their masks cannot be read: "
+        f"{told}",
+        stacklevel=4,
     )
 
 
@@ -161,15 +214,15 @@ def images_without_masks(folder: Path) -> list[Path]:
     """
     found = image_files(folder)
     stems = {re.sub(f"{_IMAGE}$", "", path.stem, flags=re.IGNORECASE) for path in found}
-    ends = re.compile(f"{_MASK}$", re.IGNORECASE)
-    masks = [p.name for p in found if ends.search(p.stem) and ends.sub("", p.stem) in stems]
+    masks = [p.name for p in found if _ENDS.search(p.stem) and _ENDS.sub("", p.stem) in stems]
     if masks:
         warnings.warn(
             f"{len(masks)} files are masks of others by their names and left out: "
             f"{list_some(masks)}.",
             stacklevel=2,
         )
-    return [path for path in found if path.name not in masks]
+    left_out = set(masks)
+    return [path for path in found if path.name not in left_out]
 
 
 def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
@@ -193,12 +246,11 @@ def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     if same:
         second = [path for path in second if not path.stem.endswith(("_image", "_img", "_raw"))]
     pairs: list[tuple[Path, Path]] = []
-    left = set(second)
+    masks_by_name = _ByName(second)
     for path in sorted(first, key=lambda p: -len(p.stem)):
-        mask = _mask_of(path, left - {path}, same=same)
+        mask = masks_by_name.taken(path, same=same)
         if mask is not None:
             pairs.append((path, mask))
-            left -= {mask}
     pairs.sort()
     if not pairs:
         raise FileError(
@@ -208,7 +260,8 @@ def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
         )
     used = {path for pair in pairs for path in pair}
     alone = [path.name for path in first if path not in used]
-    spare = [path.name for path in second if path not in used and path.name not in alone]
+    told = set(alone)
+    spare = [path.name for path in second if path not in used and path.name not in told]
     for names, what in ((alone, "images have no mask"), (spare, "masks have no image")):
         if names:
             warnings.warn(
@@ -217,24 +270,46 @@ def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _mask_of(image: Path, masks: set[Path], *, same: bool) -> Path | None:
-    """Find the mask of an image by its name."""
-    base = re.sub(f"{_IMAGE}$", "", image.stem, flags=re.IGNORECASE)
-    named = re.compile(f"{re.escape(base)}({_MASK})", re.IGNORECASE)
-    exact = [m for m in masks if named.fullmatch(m.stem)]
-    if not exact and not same:
-        exact = [m for m in masks if m.stem in (image.stem, base)]
-    if not exact and not re.search(f"{_MASK}$", image.stem, re.IGNORECASE):
-        longer = re.compile(f"{re.escape(base)}[-_. ].+")
-        exact = [m for m in masks if longer.fullmatch(m.stem)]
-    return exact[0] if len(exact) == 1 else None
+class _ByName:
+    """Masks by the names their images may have; folders hold thousands of them."""
+
+    def __init__(self, masks: Sequence[Path]) -> None:
+        self._left = set(masks)
+        self._stems: dict[str, list[Path]] = defaultdict(list)
+        self._named: dict[str, list[Path]] = defaultdict(list)
+        self._longer: dict[str, list[Path]] = defaultdict(list)
+        for mask in masks:
+            stem = mask.stem
+            self._stems[stem].append(mask)
+            if _ENDS.search(stem):
+                self._named[_ENDS.sub("", stem).lower()].append(mask)
+            for cut in re.finditer(r"[-_. ](?=.)", stem):
+                self._longer[stem[: cut.start()]].append(mask)
+
+    def taken(self, image: Path, *, same: bool) -> Path | None:
+        """Return the mask of an image, which is no other's then, if there is just one."""
+        base = re.sub(f"{_IMAGE}$", "", image.stem, flags=re.IGNORECASE)
+        found = self._free(self._named.get(base.lower(), []), image)
+        if not found and not same:
+            stems = {image.stem, base}
+            found = self._free([m for s in stems for m in self._stems.get(s, [])], image)
+        if not found and not _ENDS.search(image.stem):
+            found = self._free(self._longer.get(base, []), image)
+        if len(found) != 1:
+            return None
+        self._left.discard(found[0])
+        return found[0]
+
+    def _free(self, masks: Sequence[Path], image: Path) -> list[Path]:
+        """Return those that are nobody's yet, and not the image itself."""
+        return [mask for mask in masks if mask in self._left and mask != image]
 
 
 def _as_pairs(images: Any, masks: Any) -> list[tuple[Any, Any]]:
     """List images with their masks."""
     if _is_folder(images) and _is_folder(masks):
         return list(pair_files(Path(images), Path(masks)))
-    if _is_folder(images) != _is_folder(masks) and (_is_path(images) and _is_path(masks)):
+    if _is_folder(images) != _is_folder(masks) and (is_path(images) and is_path(masks)):
         raise InputError(
             f"'{images}' and '{masks}' are a folder and a file. Give two folders, or two files."
         )
@@ -250,7 +325,7 @@ def _as_pairs(images: Any, masks: Any) -> list[tuple[Any, Any]]:
 
 def _listed(value: Any) -> list[Any]:
     """Return one image, or several, as a list."""
-    if _is_path(value) or hasattr(value, "shape"):
+    if is_path(value) or hasattr(value, "shape"):
         return [value]
     if not isinstance(value, list | tuple):
         raise InputError(
@@ -260,108 +335,11 @@ def _listed(value: Any) -> list[Any]:
     return list(value)
 
 
-def _is_path(value: Any) -> bool:
-    """Whether this is the name of a file."""
-    return isinstance(value, str | os.PathLike)
-
-
 def _is_folder(value: Any) -> bool:
     """Whether this is a folder of files, and no image itself."""
-    if not _is_path(value) or is_url(value):
+    if not is_path(value) or is_url(value):
         return False
     return Path(value).is_dir() and not is_zarr(Path(value))
-
-
-def _numbered(number: int, count: int) -> str:
-    """Name an array in messages."""
-    return "the image" if count == 1 else f"image {number}"
-
-
-def _mask(mask: Any, name: str, *, colours: bool) -> tuple[Any, bool]:
-    """Read a mask: one number per pixel; also say whether it is a packed colour."""
-    if not _is_path(mask):
-        values = as_array(mask, f"mask of {name}")
-        is_coloured = len(values.shape) == 3 and int(values.shape[-1]) in (_COLOURS, _ALPHA)
-        return (_packed(values, -1), True) if colours and is_coloured else (values, False)
-    volume = open_volume(place_of(mask), name="mask", labels=not colours)
-    axis = volume.channel_axis
-    if axis is None or volume.shape[axis] not in (_COLOURS, _ALPHA):
-        return _plain(mask, colours)
-    data = np.asarray(volume.data)
-    first = np.take(data, [0], axis)
-    if not colours and all(
-        np.array_equal(first, np.take(data, [i], axis)) for i in range(1, _COLOURS)
-    ):
-        return np.squeeze(first, axis), False
-    return _packed(data, axis), True
-
-
-def _plain(mask: Any, colours: bool) -> tuple[Any, bool]:
-    """Read a mask without colours; grey levels as packed colours where those are wanted."""
-    data = read_labels(mask, name="mask").data
-    if not colours:
-        return data, False
-    grey = np.asarray(data)
-    return packed_colours(np.stack([grey] * _COLOURS, axis=-1)), True
-
-
-def _packed(data: Any, axis: int) -> Any:
-    """Return colours as one number per pixel."""
-    return packed_colours(np.moveaxis(np.asarray(data), axis, -1)[..., :_COLOURS])
-
-
-def _pair(
-    image: Any,
-    labels: Any,
-    name: str,
-    spacing: Sequence[float] | None,
-    channel_axis: int | None,
-) -> tuple[TrainingVolume, str]:
-    """Read an image whose mask is known; also return the unit of its pixels."""
-    size, unit = None, ""
-    if _is_path(image):
-        volume = read_image(image)
-        raw = volume.data
-        axis = volume.channel_axis if channel_axis is None else channel_axis
-        grid = volume.grid(volume.channel_axis)
-        unit = grid.units[-1] if grid.units else ""
-        size = grid.spacing
-    else:
-        raw, axis = as_array(image, name), channel_axis
-    shape = tuple(int(n) for n in labels.shape)
-    axis = _channel_axis(tuple(int(n) for n in raw.shape), shape, axis, name)
-    last = axis is not None and axis % len(raw.shape) == len(raw.shape) - 1
-    raw = channels_before(raw, axis)
-    if last and int(raw.shape[0]) == _ALPHA and raw.dtype == np.uint8:
-        raw = raw[:_COLOURS]  # Transparency.
-    if 0 in raw.shape:
-        raise InputError(f"{name} is empty: its shape is {tuple(raw.shape)}.")
-    if spacing is not None:
-        size = tuple(float(s) for s in spacing)
-    if size is not None and len(size) != len(shape):
-        size = size[-len(shape) :] if len(size) > len(shape) else None
-    return TrainingVolume(raw=raw, labels=labels, spacing=size, name=name), unit
-
-
-def _channel_axis(
-    image: tuple[int, ...], mask: tuple[int, ...], axis: int | None, name: str
-) -> int | None:
-    """Find which axis of an image its mask does not have."""
-    if len(mask) not in (2, 3):
-        raise InputError(
-            f"The mask of {name} has {len(mask)} axes, shape {mask}; needed are 2 or 3. Give one "
-            "image or one volume at a time."
-        )
-    if image == mask:
-        return None
-    tried = range(len(image) - 1, -1, -1) if axis is None else [axis % len(image)]
-    for one in tried:
-        if image[:one] + image[one + 1 :] == mask:
-            return one
-    raise InputError(
-        f"The mask of {name} has shape {mask} but the image {image}. Both need the same size; "
-        "crop or resample one of them."
-    )
 
 
 def _usual_channels(volumes: Sequence[TrainingVolume]) -> int:

@@ -23,9 +23,9 @@ from napari_implicitseg.training.patches import (
     Patch,
     PatchSampler,
     Prefetcher,
-    _place,
     dense_ids,
     fitting_patch,
+    place_patch,
 )
 
 from .helpers import Recording, bricks
@@ -360,7 +360,7 @@ def test_patches_lie_inside_and_hold_what_they_were_chosen_for(
     size = patch + more
     centre = data.draw(st.integers(0, size - 1))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    (start,), ((low, high),) = _place(rng, [centre], [patch], [size], [margin])
+    (start,), ((low, high),) = place_patch(rng, [centre], [patch], [size], [margin])
     assert 0 <= start <= centre < start + patch <= size
     assert 0 <= low <= margin
     assert 0 <= high <= margin
@@ -371,7 +371,7 @@ def test_patches_lie_inside_and_hold_what_they_were_chosen_for(
 @given(centre=st.integers(10, 89), seed=st.integers(0, 50))
 @settings(max_examples=60, deadline=None)
 def test_patches_move_away_from_faces_to_have_their_margin(centre: int, seed: int) -> None:
-    _, margins = _place(np.random.default_rng(seed), [centre], [16], [100], [6])
+    _, margins = place_patch(np.random.default_rng(seed), [centre], [16], [100], [6])
     assert margins == ((6, 6),)
 
 

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from napari_implicitseg.errors import InputError
+from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.semantic_config import SemanticConfig
 from napari_implicitseg.training.labelled import TrainingVolume
 from napari_implicitseg.training.semantic_examples import class_examples
+from napari_implicitseg.training.semantic_patches import ClassSampler
+
+from .helpers import Recording
 
 ALL = SemanticConfig(held_out=0)
 
@@ -39,8 +43,9 @@ def _wide(*values: int) -> np.ndarray:
 )
 def test_values_become_classes(mask, options, values, classes):
     config = dataclasses.replace(ALL, **options)
-    said = pytest.warns(UserWarning, match="0 is class 1") if "zero" in options else nullcontext()
-    with said:
+    told = "0 is class 1" if "zero" in options else "No mask has" if 2 not in mask else ""
+    told = "" if "values" in options else told or ("No mask has c" if "classes" in options else "")
+    with pytest.warns(UserWarning, match=told) if told else nullcontext():
         found = class_examples(_volumes(_wide(*mask)), config)
     assert found.values == values
     labels = found.taught[0].labels
@@ -61,7 +66,7 @@ def test_other_values_become_classes_in_ascending_order_and_this_is_said():
     [
         ([_wide(0, 0)], {}, "nothing to learn"),
         ([_wide(255, 255)], {"ignore": 255}, "nothing to learn"),
-        ([_wide(0, 7)], {}, r"one class only.*--zero background"),
+        ([_wide(0, 7)], {}, "one class only.*say that 0 is background"),
         ([_wide(1, 2, 3)], {"classes": ("a", "b")}, "There are 2 classes by name"),
         ([_wide(-1, 1)], {}, "hold -1"),
         ([np.arange(400).reshape(20, 20)], {}, "looks like an image, or like ids"),
@@ -100,18 +105,93 @@ def test_every_class_stays_among_what_is_learned_from(seed):
     assert set(np.unique(np.concatenate([v.labels for v in found.taught], axis=1))) == {1, 2, 3}
 
 
-def test_a_class_in_no_image_to_learn_from_is_told():
-    config = SemanticConfig(classes=("a", "b", "ghost"))
-    with pytest.warns(UserWarning, match="has ghost: it cannot be learned"):
+def _names(volumes) -> list[str]:
+    return [v.name for v in volumes]
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.2])
+def test_a_class_in_no_image_is_told(held_out):
+    config = SemanticConfig(classes=("a", "b", "ghost"), held_out=held_out)
+    with pytest.warns(UserWarning, match="No mask has ghost: it cannot be learned"):
         class_examples(_volumes(*(_wide(1, 2) for _ in range(4))), config)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_only_image_with_a_class_is_learned_from(seed):
+    masks = [_wide(1, 2) for _ in range(20)]
+    masks[7], masks[11] = _wide(1, 3), _wide(4, 1)
+    found = class_examples(_volumes(*masks), SemanticConfig(seed=seed, held_out=0.8))
+    assert {"image 8", "image 12"} <= set(_names(found.taught))
+    assert len(found.held) == 16
+    two = class_examples(_volumes(_wide(1, 2), _wide(1, 2, 3)), SemanticConfig(seed=seed))
+    assert (_names(two.taught), _names(two.held)) == (["image 2"], ["image 1"])
+
+
+def test_fewer_are_held_out_where_classes_would_be_lost_and_this_is_said():
+    masks = [_wide(1, 2), _wide(1, 3), _wide(1, 4), _wide(1, 2)]
+    with pytest.warns(UserWarning, match="1 of 4 images is held out instead of 2: without"):
+        found = class_examples(_volumes(*masks), SemanticConfig(held_out=0.5))
+    assert _names(found.held)[0] in ("image 1", "image 4")
+
+
+def test_where_each_image_has_a_class_of_its_own_a_part_of_one_is_held_out():
+    masks = [np.tile(_wide(1, 2), (4, 4)), np.tile(_wide(1, 3), (4, 4))]
+    with pytest.warns(UserWarning, match="No whole image can be held out.*the part y .* of image"):
+        found = class_examples(_volumes(*masks), SemanticConfig())
+    assert len(found.taught) == 2
+    assert len(found.held) == 1
+    everything = np.concatenate([np.unique(v.labels) for v in found.taught])
+    assert set(everything.tolist()) == {1, 2, 3}
+
+
+def test_the_same_files_are_held_out_in_any_order():
+    volumes = [dataclasses.replace(v, name=f"'{v.name}.png'") for v in _volumes(*[_wide(1, 2)] * 9)]
+    config = SemanticConfig(seed=3, held_out=0.4)
+    held = set(_names(class_examples(volumes, config).held))
+    for order in (reversed(range(9)), (4, 8, 0, 2, 1, 7, 3, 6, 5)):
+        assert set(_names(class_examples([volumes[i] for i in order], config).held)) == held
 
 
 def test_of_one_image_a_part_is_held_out_and_this_is_said():
     mask = np.tile(_wide(1, 2), (4, 4))
-    with pytest.warns(UserWarning, match="There is one image only"):
+    with pytest.warns(UserWarning, match="one image only: its part y 30 to 39 is held out"):
         found = class_examples(_volumes(mask), SemanticConfig(held_out=0.25))
     assert found.taught[0].shape == (30, 32)
     assert found.held[0].shape == (10, 32)
+    assert found.held[0].name == "image 1 (y 30 to 39)"
+
+
+def test_of_one_image_what_is_not_measured_is_said():
+    mask = np.tile(_wide(1, 2), (4, 4))
+    mask[20, 3] = 3
+    with (
+        pytest.warns(UserWarning, match="one image only"),
+        pytest.warns(UserWarning, match="part y 30 to 39 has no class 3, which is not measured"),
+    ):
+        class_examples(_volumes(mask), SemanticConfig(held_out=0.25))
+    few = np.zeros((40, 32), np.uint8)
+    few[3, 4], few[30, 9] = 1, 2
+    with pytest.warns(UserWarning, match="Image 1 has too few labels to hold some out"):
+        found = class_examples(_volumes(few), SemanticConfig(held_out=0.25))
+    assert (len(found.taught), found.held) == (1, ())
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_masks_in_files_are_read_once_until_a_patch_is_drawn(ndim):
+    masks = [np.tile(_wide(1, 2), (3, 9, 7))[:, :90, :50] for _ in range(2)]
+    lazy = [Recording(mask, (2, 40, 50)) for mask in masks]
+    volumes = [
+        dataclasses.replace(v, labels=mask) for v, mask in zip(_volumes(*masks), lazy, strict=True)
+    ]
+    found = class_examples(volumes, SemanticConfig(ndim=ndim, held_out=0))
+    options = {"classes": 2, "seed": 0, "normalise": Normalisation()}
+    patch = (16,) * ndim if ndim == 2 else (2, 16, 16)
+    sampler = ClassSampler(found.taught, patch, **options)
+    assert [mask.voxels for mask in lazy] == [mask.size for mask in masks]
+    assert sampler.counts.tolist() == [[(m == 1).sum(), (m == 2).sum()] for m in masks]
+    whole = ClassSampler(class_examples(_volumes(*masks), ALL).taught, patch, **options)
+    assert whole.counts.tolist() == sampler.counts.tolist()
+    assert sampler.sample(3).labels.any()
 
 
 def test_a_value_that_turns_up_later_in_a_file_is_refused():

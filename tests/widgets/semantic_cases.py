@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 
 from napari_implicitseg import SemanticConfig, api
 
@@ -69,8 +70,8 @@ def model_opener(open_semantic, qtbot, monkeypatch, tiny):
 
 def paint_two_classes(widget):
     """Press Paint classes and draw a stroke of each through napari's own brush."""
-    widget.paint_button.click()
-    layer = widget.labels_box.layer
+    widget.source.paint_button.click()
+    layer = widget.source.labels_box.layer
     layer.brush_size = 5
     for label, row in ((1, 4), (1, 42), (2, 20), (2, 24)):
         layer.selected_label = label
@@ -111,3 +112,9 @@ def other_panel(viewer, name):
     """Return another panel of the plugin."""
     docks = viewer.window._wrapped_dock_widgets
     return next(dock.inner_widget() for title, dock in docks.items() if title.startswith(name))
+
+
+def click_row(qtbot, table, number):
+    """Click a row of a table with the mouse."""
+    place = table.visualItemRect(table.item(number, 0)).center()
+    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)

@@ -61,7 +61,7 @@ def test_painted_classes_are_learned_and_predicted_over_the_image(open_semantic,
     assert np.array_equal(found.scale, PLACE["scale"])
     assert np.array_equal(found.translate, PLACE["translate"])
     assert list(found.features["class"]) == ["none", "class 1", "disk"]
-    assert widget.labels_box.layer is painted
+    assert widget.source.labels_box.layer is painted
 
 
 def test_a_cancelled_training_goes_on(open_semantic, notes, qtbot, tmp_path):
@@ -111,13 +111,13 @@ def test_closing_the_panel_cancels(open_semantic, qtbot, tmp_path):
 def test_folders_are_learned_from(open_semantic, monkeypatch, qtbot, tmp_path):
     write_pairs(tmp_path, 4)
     _, widget = open_semantic()
-    widget.origin_box.value = "files"
-    assert not widget.image_box.isVisibleTo(widget)
-    widget.images_row.path = str(tmp_path / "images")
-    widget.masks_row.path = str(tmp_path / "masks")
-    widget.zero_check.setChecked(True)
+    widget.source.origin_box.value = "files"
+    assert not widget.source.image_box.isVisibleTo(widget)
+    widget.source.images_row.path = str(tmp_path / "images")
+    widget.source.masks_row.path = str(tmp_path / "masks")
+    widget.source.zero_check.setChecked(True)
     widget.held_box.setValue(50)
-    widget.count_button.click()
+    widget.source.count_button.click()
     settle(qtbot, widget)
     assert [row[:2] for row in texts(widget.class_table)] == [
         ["background", "0"],
@@ -157,10 +157,10 @@ def test_files_that_cannot_be_read_are_named_in_the_notes(open_semantic, qtbot, 
     write_pairs(tmp_path, 3)
     (tmp_path / "images" / "cell1.png").write_bytes(b"no picture")
     _, widget = open_semantic()
-    widget.origin_box.value = "files"
-    widget.images_row.path = str(tmp_path / "images")
-    widget.masks_row.path = str(tmp_path / "masks")
-    widget.zero_check.setChecked(True)
+    widget.source.origin_box.value = "files"
+    widget.source.images_row.path = str(tmp_path / "images")
+    widget.source.masks_row.path = str(tmp_path / "masks")
+    widget.source.zero_check.setChecked(True)
     train(widget, tmp_path / "mine")
     settle(qtbot, widget)
     assert widget.session.model is not None
@@ -176,11 +176,11 @@ def test_zarr_is_learned_from(open_semantic, notes, qtbot, tmp_path):
         )
         array[...] = data
     _, widget = open_semantic()
-    widget.origin_box.value = "files"
-    widget.images_row.path = str(tmp_path / "raw.zarr")
+    widget.source.origin_box.value = "files"
+    widget.source.images_row.path = str(tmp_path / "raw.zarr")
     train(widget, tmp_path / "mine", steps=1)
     assert "Choose the labels" in notes[-1]
-    widget.masks_row.path = str(tmp_path / "classes.zarr")
+    widget.source.masks_row.path = str(tmp_path / "classes.zarr")
     widget.train_button.click()
     settle(qtbot, widget)
     assert widget.session.model is not None
@@ -195,7 +195,7 @@ def test_channels_before_a_stack_are_learned_and_predicted(open_semantic, qtbot,
     place = {"scale": (1, 3, 1, 1), "translate": (0, 9, 2, 1)}
     viewer, widget = open_semantic((channels, {"name": "two", **place}, "image"))
     labels = viewer.add_labels(classes, name="classes", scale=(3, 1, 1), translate=(9, 2, 1))
-    widget.labels_box.layer = labels
+    widget.source.labels_box.layer = labels
     widget.axes_box.value = 2
     train(widget, tmp_path / "mine", steps=1)
     settle(qtbot, widget)
@@ -218,16 +218,16 @@ def test_what_is_missing_is_said(open_semantic, notes, qtbot, tmp_path):
     train(widget, tmp_path / "mine")
     assert "no painted classes" in notes[-1]
     small = viewer.add_labels(np.ones((4, 4), np.uint8), name="small")
-    widget.labels_box.layer = small
+    widget.source.labels_box.layer = small
     train(widget, tmp_path / "mine")
     assert "'small' has shape (4, 4)" in notes[-1]
     one = viewer.add_labels(np.eye(48, dtype=np.uint8), name="one")
-    widget.labels_box.layer = one
+    widget.source.labels_box.layer = one
     train(widget, tmp_path / "mine")
     settle(qtbot, widget)
     assert "'one' holds one class only (1)" in notes[-1]
     assert widget.advice.text() == notes[-1]
-    widget.origin_box.value = "files"
+    widget.source.origin_box.value = "files"
     train(widget, tmp_path / "mine")
     assert "Choose a folder" in notes[-1]
     assert not (tmp_path / "mine").exists()

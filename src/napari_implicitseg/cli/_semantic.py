@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from napari_implicitseg.volumes import Grid, Volume
 
 __all__ = [
+    "Mirrored",
     "Model",
+    "as_mask_values",
+    "class_name",
     "figures_in_words",
+    "make_folder",
     "open_for",
     "parse_colours",
     "parse_names",
@@ -39,8 +43,59 @@ __all__ = [
 Model = Annotated[str, typer.Option(metavar="MODEL", help="Folder that semantic train wrote.")]
 """Option of what is applied."""
 
+Mirrored = Annotated[
+    bool,
+    typer.Option(
+        "--mirrored",
+        help="Take the mean over all mirror images: 4 times the time in 2D, 8 in 3D, and a little "
+        "fewer mistakes.",
+    ),
+]
+"""Option of how it is."""
+
 _COLOUR = re.compile(r"#?([0-9a-fA-F]{6})")
 _PROBABILITY = (".tif", ".tiff", ".zarr")
+
+
+def class_name(text: str) -> str | int:
+    """Return a class as it is named: by its name, or by its number."""
+    return int(text) if text.isdigit() else text
+
+
+def make_folder(path: Path, option: str) -> None:
+    """Make a folder for what is written.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made, such as where a file is.
+    """
+    from napari_implicitseg.atomic import explain
+
+    if path.exists() and not path.is_dir():
+        raise FileError(f"{option} is '{path}', which is a file. Name a folder.")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(error, path, "write") from error
+
+
+def as_mask_values(labels: NDArray[np.uint8], values: tuple[int, ...]) -> NDArray[np.integer[Any]]:
+    """Return what stood for classes in the masks, in the smallest type that holds it.
+
+    Raises
+    ------
+    InputError
+        If there are negative values, which labels cannot hold.
+    """
+    if min(values) < 0:
+        raise InputError(
+            f"The masks had {min(values)} for a class, which label images cannot hold. Leave out "
+            "--mask-values: classes are 1, 2, ... then."
+        )
+    table = np.array((0, *values))
+    written: NDArray[np.integer[Any]] = table.astype(np.min_scalar_type(max(values)))[labels]
+    return written
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

@@ -18,8 +18,10 @@ from napari_implicitseg.cli._run import (
     stoppable,
 )
 from napari_implicitseg.cli._semantic import (
+    Mirrored,
     Model,
     figures_in_words,
+    make_folder,
     parse_colours,
     parse_names,
     parse_values,
@@ -234,6 +236,7 @@ def evaluate(
         bool,
         typer.Option("--held-out", help="Only the images that the training held out."),
     ] = False,
+    mirrored: Mirrored = False,
     device: options.Device = "auto",
     overwrite: options.Overwrite = False,
     json_report: options.Json = False,
@@ -255,7 +258,8 @@ def evaluate(
         network = load_semantic(model)
         kept = WorstImages(worst, len(network.classes))
         if pictures is not None:
-            pictures.mkdir(parents=True, exist_ok=True)
+            make_folder(pictures, "--pictures")
+            _check_pictures(pictures, overwrite=overwrite)
         with told_at_once() as told, progress_bar("semantic evaluate") as bar:
             found = evaluate_semantic(
                 network,
@@ -263,6 +267,7 @@ def evaluate(
                 masks,
                 ignore=ignore,
                 held_out=held_out,
+                mirrored=mirrored,
                 device=device,
                 progress=bar,
                 seen=kept if pictures is not None and worst else None,
@@ -273,7 +278,8 @@ def evaluate(
             write_confusion(
                 pictures / "confusion.png", found, title=network.name, overwrite=overwrite
             )
-            kept.write(pictures, overwrite=overwrite)
+            for old in set(_worst_pictures(pictures)) - set(kept.write(pictures, overwrite=True)):
+                old.unlink()
             write_report(pictures / "report.json", report, overwrite=overwrite)
         if json_report:
             print(json.dumps(report))
@@ -281,3 +287,18 @@ def evaluate(
         print(figures_in_words(report))
         for image in found.worst(worst):
             print(f"{image.name}: mean IoU {image.iou:.4f}, accuracy {image.accuracy:.4f}")
+
+
+def _worst_pictures(folder: Path) -> list[Path]:
+    """List the pictures of worst images that an evaluation wrote."""
+    return sorted(folder.glob("worst_[0-9][0-9]_*.png"))
+
+
+def _check_pictures(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to replace figures before anything is computed."""
+    from napari_implicitseg.atomic import exists_error
+
+    written = (folder / "confusion.png", folder / "report.json", *_worst_pictures(folder))
+    for path in written if not overwrite else ():
+        if path.exists():
+            raise exists_error(path)

@@ -19,6 +19,8 @@ __all__ = ["UNLABELLED", "ClassValues", "MappedMask", "packed_colours"]
 UNLABELLED = 0
 """Stands in masks of classes for nothing: not learned from, not measured."""
 
+_BYTES = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassValues:
@@ -62,6 +64,8 @@ class ClassValues:
         InputError
             If the mask holds a value that is no class.
         """
+        if mask.dtype == np.uint8 and mask.size > _BYTES:
+            return self._of_bytes(mask, name)
         order = np.argsort(self.values)
         values = np.asarray(self.values, np.int64)[order]
         wide = mask.astype(np.int64, copy=False)
@@ -78,9 +82,20 @@ class ClassValues:
                         f", and {', '.join(map(str, self.ignored))} says nothing"
                         * bool(self.ignored)
                     )
-                    + ". Correct the mask, or have the value ignored (--ignore)."
+                    + ". Correct the mask, or have the value ignored."
                 )
         return classes
+
+    def _of_bytes(self, mask: NDArray[Any], name: str) -> NDArray[np.uint8]:
+        """Return the classes of a mask of bytes, by a table of all there are."""
+        there = np.flatnonzero(np.bincount(mask.ravel(), minlength=_BYTES)).astype(np.uint8)
+        table = np.zeros(_BYTES, np.uint8)
+        try:
+            table[there] = self(there, name)
+        except InputError:
+            self(mask.astype(np.int16), name)  # Names the first such value of the mask.
+            raise
+        return np.asarray(table[mask], np.uint8)
 
     def is_plain(self) -> bool:
         """Whether classes are what masks hold already."""
@@ -96,10 +111,13 @@ class MappedMask:
     meaning : ClassValues
     name : str
         For messages.
+    counts : BlockCounts, optional
+        Pixels of each class, where they were counted.
     """
 
-    def __init__(self, source: Any, meaning: ClassValues, name: str) -> None:
+    def __init__(self, source: Any, meaning: ClassValues, name: str, counts: Any = None) -> None:
         self._source, self._meaning, self._name = source, meaning, name
+        self.counts = counts
         self.dtype = np.dtype(np.uint8)
         self.shape: tuple[int, ...] = tuple(int(n) for n in source.shape)
         self.ndim = len(self.shape)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Blocks",
     "CroppedArray",
+    "HiddenWindow",
     "Window",
     "as_array",
     "channels_first",
@@ -86,6 +87,8 @@ class CroppedArray:
         self.shape: tuple[int, ...] = tuple(int(part.stop - part.start) for part in window)
         self.ndim = len(self.shape)
         self.chunks = chunk_shape(source)
+        counts = getattr(source, "counts", None)
+        self.counts = None if counts is None else counts.within(window)
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Read a window; indices are integers, slices with positive step and Ellipsis."""
@@ -107,6 +110,38 @@ class CroppedArray:
         """Read everything."""
         whole = self[...]
         return whole if dtype is None else whole.astype(dtype, copy=False)
+
+
+class HiddenWindow:
+    """View of labels in a file that are 0 in a window.
+
+    Parameters
+    ----------
+    source : array
+        Anything with `shape`, `dtype` and indexing by slices.
+    window : tuple of slice
+        One per axis of `source`, inside it.
+    """
+
+    def __init__(self, source: Any, window: Window) -> None:
+        self._source, self._window = source, window
+        self.dtype: np.dtype[Any] = np.dtype(source.dtype)
+        self.shape: tuple[int, ...] = tuple(int(n) for n in source.shape)
+        self.ndim = len(self.shape)
+        self.chunks = chunk_shape(source)
+        counts = getattr(source, "counts", None)
+        self.counts = None if counts is None else counts.without(window)
+
+    def __getitem__(self, index: Window) -> NDArray[Any]:
+        """Read a window: one slice per axis, without step."""
+        found = np.array(self._source[index])
+        spans = [part.indices(n)[:2] for part, n in zip(index, self.shape, strict=True)]
+        hidden = tuple(
+            slice(max(0, part.start - first), max(0, min(last, part.stop) - first))
+            for part, (first, last) in zip(self._window, spans, strict=True)
+        )
+        found[hidden] = 0
+        return found
 
 
 def crop(array: Any, window: Window) -> Any:

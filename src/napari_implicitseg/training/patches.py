@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from napari_implicitseg.training.augment import Margins, Plan
     from napari_implicitseg.training.labelled import TrainingVolume
 
-__all__ = ["Batch", "Patch", "PatchSampler", "Prefetcher", "dense_ids", "fitting_patch"]
+__all__ = [
+    "Batch",
+    "Patch",
+    "PatchSampler",
+    "Prefetcher",
+    "dense_ids",
+    "fitting_patch",
+    "move_patch",
+    "place_patch",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,7 +185,7 @@ class PatchSampler:
             raise InputError(f"No voxel of {volume.name} is labelled. Label some, or leave it out.")
         ndim = len(self.patch_shape)
         plan = self._augmentation.draw(rng, self.patch_shape, volume.voxel_size[-ndim:])
-        start, margins = _place(
+        start, margins = place_patch(
             rng, centre[-ndim:], self.patch_shape, volume.shape[-ndim:], plan.margin
         )
         section = centre[: len(centre) - ndim]
@@ -184,7 +193,7 @@ class PatchSampler:
         ids = dense_ids(volume.read_labels(window))
         ids = ids.reshape(ids.shape[len(section) :])
         raw = self._read_raw(number, window).reshape(-1, *ids.shape)
-        raw, ids = _moved(plan, raw, ids, margins, unlabelled=volume.zero != "background")
+        raw, ids = move_patch(plan, raw, ids, margins, unlabelled=volume.zero != "background")
         ids = dense_ids(ids)
         known = np.ones(ids.shape, bool) if volume.zero == "background" else ids != 0
         painted = plan.paint(raw, rng)
@@ -260,7 +269,7 @@ def _shares(centres: Sequence[Centres]) -> NDArray[np.float64]:
     return np.asarray(shares, np.float64)
 
 
-def _place(
+def place_patch(
     rng: np.random.Generator,
     centre: Sequence[int],
     patch: Sequence[int],
@@ -268,6 +277,14 @@ def _place(
     margin: Sequence[int],
 ) -> tuple[tuple[int, ...], Margins]:
     """Place a patch about a voxel, inside the volume, and as far from its faces as it can be.
+
+    Parameters
+    ----------
+    rng : Generator
+    centre, patch, room : sequence of int
+        The voxel, voxels of the patch, and of the volume, per axis.
+    margin : sequence of int
+        What is wanted around the patch.
 
     Returns
     -------
@@ -299,7 +316,7 @@ def _window(
     return (*(slice(z, z + 1) for z in section), *inside)
 
 
-def _moved(
+def move_patch(
     plan: Plan,
     raw: NDArray[np.float32],
     ids: NDArray[np.int32],
@@ -307,7 +324,23 @@ def _moved(
     *,
     unlabelled: bool,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Deform raw image and labels, unless the few labelled voxels would be lost by that."""
+    """Deform raw image and labels, unless the few labelled voxels would be lost by that.
+
+    Parameters
+    ----------
+    plan : Plan
+    raw : ndarray of float32, shape (C, *P), and labels of shape P
+        With margins.
+    margins : tuple of (int, int)
+        What of them lies around the patch, per axis.
+    unlabelled : bool
+        Whether 0 says nothing.
+
+    Returns
+    -------
+    raw, labels : ndarray
+        Of the patch alone.
+    """
     moved, labels = plan.move(raw, ids, margins)
     if unlabelled and not labels.any():
         return plan.undeformed().move(raw, ids, margins)

@@ -5,32 +5,31 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.class_values import ClassValues, MappedMask
-from napari_implicitseg.training.arrays import Blocks, in_memory
-from napari_implicitseg.training.examples import hold_out
+from napari_implicitseg.training.array_cache import LoadedArray
+from napari_implicitseg.training.arrays import in_memory
+from napari_implicitseg.training.semantic_split import list_some, split_images
+from napari_implicitseg.training.value_counts import MANY_VALUES, count_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from napari_implicitseg.semantic_config import SemanticConfig
     from napari_implicitseg.training.labelled import TrainingVolume
+    from napari_implicitseg.training.value_counts import BlockCounts
 
 __all__ = ["ClassExamples", "class_examples", "count_values", "list_some"]
 
 _MOST_CLASSES = 255
-# Masks with more values than this are ids of objects, or images.
-_MANY_VALUES = 64
-# Splits that are tried until every class is among what is learned from.
-_SPLITS = 50
-_LISTED = 5
 _NOTHING = (
-    "All pixels of all masks are unlabelled or ignored: there is nothing to learn. Label some, or "
-    "say what 0 means: zero='background' (--zero background) makes it a class."
+    "All pixels of all masks are unlabelled or ignored: there is nothing to learn. Label some, or, "
+    "if 0 is a class, say that 0 is background (--zero background)."
 )
 
 
@@ -71,8 +70,8 @@ def class_examples(
     -----
     UserWarning
         If values are mapped to classes, an image is left out because nothing in its mask is
-        labelled, a class is missing from what is learned from, or part of an image is held
-        out because there is one only.
+        labelled, a class cannot be learned, or part of an image is held out because no whole
+        image can be.
 
     Raises
     ------
@@ -81,8 +80,11 @@ def class_examples(
     """
     if not volumes:
         raise InputError("There are no images to learn from. Give at least one with its mask.")
-    found = [count_values(volume) for volume in volumes]
-    every = sum(found, Counter())
+    counted = [_counted(volume, flat=_is_flat(volume, config)) for volume in volumes]
+    found = [counts.totals() for counts in counted]
+    every: Counter[int] = Counter()
+    for one in found:
+        every.update(one)
     values, ignored = _class_values(every, config)
     labelled = [any(v in one for v in values) for one in found]
     if not any(labelled):
@@ -103,43 +105,56 @@ def class_examples(
             for i, (value, name) in enumerate(pairs, start=1)
         )
         warnings.warn(f"Values of the masks become classes: {listed}.", stacklevel=2)
-    kept = [(v, c) for v, c, some in zip(volumes, found, labelled, strict=True) if some]
-    mapped = [(_mapped(volume, meaning), counts) for volume, counts in kept]
-    taught, held = _split(mapped, values, names, config)
+    kept = [(v, c) for v, c, some in zip(volumes, counted, labelled, strict=True) if some]
+    nowhere = [name for value, name in zip(values, names, strict=True) if not every[value]]
+    if nowhere:
+        warnings.warn(
+            f"No mask has {list_some(nowhere)}: it cannot be learned. Give images of it, or leave "
+            "its name out.",
+            stacklevel=2,
+        )
+    mapped = [_mapped(volume, meaning, counts) for volume, counts in kept]
+    there = [{i for i, v in enumerate(values, start=1) if v in c.totals()} for _, c in kept]
+    taught, held = split_images(mapped, there, names, share=config.held_out, seed=config.seed)
     return ClassExamples(classes=names, values=values, taught=taught, held=held)
 
 
 def count_values(volume: TrainingVolume) -> Counter[int]:
-    """Count the values of a mask, block by block.
+    """Count the values of a mask, block by block; those of a file that is read whole are known.
 
     Raises
     ------
     InputError
         If they are no integers, or too many to be classes.
     """
-    if volume.labels.dtype.kind not in "iub":
+    return _counted(volume).totals()
+
+
+def _counted(volume: TrainingVolume, *, flat: bool = False) -> BlockCounts:
+    """Count the values of a mask in the blocks from which patches will be drawn."""
+    labels = volume.labels
+    if labels.dtype.kind not in "iub":
         raise InputError(
-            f"The mask of {volume.name} has dtype {volume.labels.dtype}; classes are integers. "
+            f"The mask of {volume.name} has dtype {labels.dtype}; classes are integers. "
             "Convert it, for instance by mask.astype('uint8')."
         )
-    blocks = Blocks(volume.labels)
-    counts: Counter[int] = Counter()
-    for number in range(len(blocks)):
-        values, pixels = np.unique(blocks.read(number), return_counts=True)
-        counts.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
-        if len(counts) > _MANY_VALUES:
-            raise InputError(
-                f"The mask of {volume.name} holds more than {_MANY_VALUES} different values, too "
-                "many for classes: it looks like an image, or like ids of objects. Give a mask of "
-                "classes; images come first, masks second."
-            )
-    return Counter({int(value): n for value, n in counts.items()})
+    counts = getattr(labels, "counts", None) or count_blocks(labels, flat=flat)
+    if counts is None:
+        raise InputError(
+            f"The mask of {volume.name} holds more than {MANY_VALUES} different values, too "
+            "many for classes: it looks like an image, or like ids of objects. Give a mask of "
+            "classes; images come first, masks second."
+        )
+    return counts
 
 
-def list_some(names: Sequence[str]) -> str:
-    """List names, the first of many."""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
+def _is_flat(volume: TrainingVolume, config: SemanticConfig) -> bool:
+    """Whether patches will be of sections of this stack; if not, it is counted once more."""
+    if len(volume.shape) == 2:
+        return False
+    from napari_implicitseg.training.semantic_task import network_axes
+
+    return network_axes([volume], config) == 2
 
 
 def _class_values(
@@ -157,8 +172,7 @@ def _class_values(
         raise InputError(_NOTHING)
     if found[0] < 0:
         raise InputError(
-            f"The masks hold {found[0]}; classes are positive. Relabel it, or have it ignored "
-            f"(ignore={found[0]}, --ignore)."
+            f"The masks hold {found[0]}; classes are positive. Relabel it, or have it ignored."
         )
     wanted = len(config.classes)
     plain = tuple(range(first, first + (wanted or (found[-1] - first + 1))))
@@ -168,15 +182,16 @@ def _class_values(
     if wanted and len(values) != wanted:
         raise InputError(
             f"There are {wanted} classes by name ({', '.join(config.classes)}) but the masks hold "
-            f"the values {', '.join(map(str, found))}. Name each, or have values "
-            "ignored; 0 is a class only with zero='background' (--zero background)."
+            f"the values {', '.join(map(str, found))}. Name each, or have one ignored; 0 is a "
+            "class only where you say that 0 is background (--zero background)."
         )
     if len(values) < 2:
         raise InputError(
             f"The masks hold one class only ({values[0]}), and there is nothing to tell apart. "
             + (
-                "0 is unlabelled: if it is a class, say so by zero='background' (--zero "
-                "background). Otherwise label a second class."
+                "0 is unlabelled: if it is a class, say that 0 is background (--zero background). "
+                "Otherwise label a "
+                "second class."
                 if config.zero == "unlabelled" and 0 in every
                 else "Label a second class."
             )
@@ -202,66 +217,15 @@ def _shown(value: int, colours: bool) -> str:
     return f"#{value:06x}" if colours else str(value)
 
 
-def _mapped(volume: TrainingVolume, meaning: ClassValues) -> TrainingVolume:
+def _mapped(volume: TrainingVolume, meaning: ClassValues, counts: BlockCounts) -> TrainingVolume:
     """Return an image whose mask holds classes."""
     labels: Any = volume.labels
+    name = f"mask of {volume.name}"
+    classes = counts.of_classes(meaning.values)
     if in_memory(labels):
-        labels = meaning(labels, f"mask of {volume.name}")
+        labels = meaning(labels, name)
+    elif isinstance(labels, LoadedArray) and labels.is_whole:
+        labels = labels.changed(partial(meaning, name=name), dtype=np.uint8, counts=classes)
     else:
-        labels = MappedMask(labels, meaning, f"mask of {volume.name}")
+        labels = MappedMask(labels, meaning, name, classes)
     return replace(volume, labels=labels, kind="instances", zero="unlabelled")
-
-
-def _split(
-    images: Sequence[tuple[TrainingVolume, Counter[int]]],
-    values: Sequence[int],
-    names: Sequence[str],
-    config: SemanticConfig,
-) -> tuple[tuple[TrainingVolume, ...], tuple[TrainingVolume, ...]]:
-    """Hold images out, by seed, so that every class is in what is learned from."""
-    if not config.held_out:
-        return tuple(volume for volume, _ in images), ()
-    if len(images) == 1:
-        return _split_one(images[0][0], config.held_out)
-    rng = np.random.default_rng([config.seed, len(images)])
-    count = min(len(images) - 1, max(1, round(config.held_out * len(images))))
-    there = {value for _, counts in images for value in counts}
-    splits = [rng.permutation(len(images)).tolist() for _ in range(_SPLITS)]
-    order = next(
-        (
-            split
-            for split in splits
-            if all(
-                any(v in images[i][1] for i in split[count:]) for v in there.intersection(values)
-            )
-        ),
-        splits[0],
-    )
-    taught = [images[i] for i in sorted(order[count:])]
-    missing = [
-        name
-        for value, name in zip(values, names, strict=True)
-        if not any(value in counts for _, counts in taught)
-    ]
-    if missing:
-        warnings.warn(
-            f"No image that is learned from has {list_some(missing)}: it cannot be learned. Give "
-            "more images of it, or hold fewer out (held_out, --held-out).",
-            stacklevel=2,
-        )
-    return tuple(v for v, _ in taught), tuple(images[i][0] for i in sorted(order[:count]))
-
-
-def _split_one(
-    volume: TrainingVolume, share: float
-) -> tuple[tuple[TrainingVolume, ...], tuple[TrainingVolume, ...]]:
-    """Hold a part of the only image out."""
-    taught, held = hold_out(volume, share)
-    if held is None:
-        return (volume,), ()
-    warnings.warn(
-        f"There is one image only: {held.name} is measured on. Pixels of one image are alike; "
-        "how good the model is on others this does not tell. Give several images.",
-        stacklevel=2,
-    )
-    return (taught,), (held,)

@@ -9,16 +9,17 @@ import numpy as np
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.training.arrays import Blocks
 from napari_implicitseg.training.augment import Augmentation
-from napari_implicitseg.training.patches import Patch, _moved, _place
+from napari_implicitseg.training.patches import Patch, move_patch, place_patch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from napari_implicitseg.models.normalise import Normalisation
+    from napari_implicitseg.models.normalise import Normalisation, Scaling
     from napari_implicitseg.training.augment import Margins
     from napari_implicitseg.training.labelled import TrainingVolume
+    from napari_implicitseg.training.value_counts import BlockCounts
 
 __all__ = ["ClassPlaces", "ClassSampler"]
 
@@ -29,7 +30,8 @@ class ClassPlaces:
     Parameters
     ----------
     labels : array of integers, shape S
-        Classes from 1; 0 is unlabelled.
+        Classes from 1; 0 is unlabelled. What it has counted already, its `counts`, is not
+        counted again.
     classes : int
         How many there are.
     flat : bool
@@ -43,15 +45,22 @@ class ClassPlaces:
 
     def __init__(self, labels: Any, classes: int, *, flat: bool) -> None:
         self._blocks = Blocks(labels, flat=flat)
-        each = np.zeros((len(self._blocks), classes), np.int64)
-        for number in range(len(self._blocks)):
-            found = np.bincount(self._blocks.read(number).ravel(), minlength=classes + 1)
-            each[number] = found[1 : classes + 1]
-        self._totals = np.cumsum(each, axis=0)
-        self.counts: NDArray[np.int64] = self._totals[-1]
+        self._classes = classes
+        known: BlockCounts | None = getattr(labels, "counts", None)
+        self._totals: NDArray[np.int64] | None = None
+        self.counts: NDArray[np.int64]
+        if known is None:
+            self._totals = self._counted()
+            self.counts = self._totals[-1]
+            return
+        self.counts = known.table.sum(axis=0)
+        if known.block == self._blocks.block:  # Otherwise in these blocks when one is wanted.
+            self._totals = np.cumsum(known.table, axis=0)
 
     def choose(self, rng: np.random.Generator, number: int) -> tuple[int, ...]:
         """Choose a pixel of a class, from 0, all at even odds."""
+        if self._totals is None:
+            self._totals = self._counted()
         totals = self._totals[:, number]
         chosen = int(rng.integers(totals[-1]))
         block = int(np.searchsorted(totals, chosen, side="right"))
@@ -61,6 +70,14 @@ class ClassPlaces:
         place = np.unravel_index(int(flat), labels.shape)
         window = self._blocks.window(block)
         return tuple(part.start + int(i) for part, i in zip(window, place, strict=True))
+
+    def _counted(self) -> NDArray[np.int64]:
+        """Pixels of each class up to the end of each block."""
+        each = np.zeros((len(self._blocks), self._classes), np.int64)
+        for number in range(len(self._blocks)):
+            found = np.bincount(self._blocks.read(number).ravel(), minlength=self._classes + 1)
+            each[number] = found[1 : self._classes + 1]
+        return np.cumsum(each, axis=0)
 
 
 class ClassSampler:
@@ -107,7 +124,8 @@ class ClassSampler:
         self.patch_shape = tuple(int(n) for n in patch_shape)
         self._seed, self._balanced = seed, balanced_share
         self._augmentation = augmentation or Augmentation.none()
-        self._scalings = [normalise.scaling(v.raw, v.name) for v in self._volumes]
+        self._normalise = normalise
+        self._scalings: dict[int, Scaling] = {}
         ndim = len(self.patch_shape)
         self._places = [
             ClassPlaces(v.labels, classes, flat=len(v.shape) > ndim) for v in self._volumes
@@ -140,7 +158,7 @@ class ClassSampler:
         room = volume.shape[-ndim:]
         lacking = [max(0, p - n) for p, n in zip(self.patch_shape, room, strict=True)]
         before = [int(rng.integers(lack + 1)) for lack in lacking]
-        start, _ = _place(
+        start, _ = place_patch(
             rng,
             [c + b for c, b in zip(inside, before, strict=True)],
             self.patch_shape,
@@ -150,7 +168,7 @@ class ClassSampler:
         # Also beyond the image, which may be as small as the patch.
         margins = tuple((m, m) for m in plan.margin)
         raw, labels = self._read(number, section, start, margins, before)
-        raw, labels = _moved(plan, raw, labels, margins, unlabelled=True)
+        raw, labels = move_patch(plan, raw, labels, margins, unlabelled=True)
         return Patch(
             raw=np.ascontiguousarray(plan.paint(raw, rng), np.float32),
             labels=labels,
@@ -172,6 +190,15 @@ class ClassSampler:
         odds = self.counts[number].astype(np.float64)
         return number, int(rng.choice(len(odds), p=odds / odds.sum()))
 
+    def _scaling(self, number: int) -> Scaling:
+        """Measure the grey levels of an image, once, when it is there to be read anyway."""
+        scaling = self._scalings.get(number)
+        if scaling is None:
+            volume = self._volumes[number]
+            scaling = self._normalise.scaling(volume.raw, volume.name)
+            self._scalings[number] = scaling
+        return scaling
+
     def _read(
         self,
         number: int,
@@ -192,7 +219,7 @@ class ClassSampler:
             missing.append((max(0, -first), max(0, last - n)))
         labels = volume.read_labels(tuple(window))
         labels = labels.reshape(labels.shape[len(section) :]).astype(np.int32)
-        raw = self._scalings[number](volume.read_raw(tuple(window)))
+        raw = self._scaling(number)(volume.read_raw(tuple(window)))
         raw = raw.reshape(-1, *labels.shape)
         if any(map(any, missing)):
             raw = np.pad(raw, [(0, 0), *missing], mode="symmetric")

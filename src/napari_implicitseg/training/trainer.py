@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -311,7 +312,7 @@ class _Training:
             return
         Checkpoint(
             step=self._step,
-            plan={**self._identity(), "patch": list(self._patch)},
+            plan={**self._identity, "patch": list(self._patch)},
             parts={
                 "network": self._network.state_dict(),
                 "average": self._average.state_dict(),
@@ -322,8 +323,9 @@ class _Training:
         ).write(self._out / CHECKPOINT)
         self._saved = self._step
 
+    @functools.cached_property
     def _identity(self) -> dict[str, Any]:
-        """Return what must not change between the runs of one training."""
+        """What must not change between the runs of one training; parts of all images are read."""
         return self._task.identity(self._network)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -334,7 +336,7 @@ class _Training:
         FileError
             If it belongs to a training with other options; names the first.
         """
-        check_same(self._identity(), checkpoint.plan, self._out)
+        check_same(self._identity, checkpoint.plan, self._out)
         try:
             self._take_over(checkpoint)
         except (KeyError, RuntimeError, AttributeError, ValueError, TypeError) as error:

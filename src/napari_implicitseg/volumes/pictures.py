@@ -61,12 +61,10 @@ def decode_picture(
     """Decode the first frame of a picture of one of Pillow's formats."""
     from PIL import Image
 
+    _expect_large_pictures()
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures as if they were attacks.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=formats) as picture:
-                data = _pixels(picture, labels=labels)
+        with Image.open(path, formats=formats) as picture:
+            data = _pixels(picture, labels=labels)
     except Image.DecompressionBombError as error:
         raise FileError(
             f"'{path}' has too many pixels for a picture file. Save it as TIFF or OME-Zarr."
@@ -75,6 +73,18 @@ def decode_picture(
         raise unreadable(path, error, "a picture") from error
     names = (("y", "space"), ("x", "space"), ("c", "channel"))
     return data, [Axis(name=name, kind=kind) for name, kind in names[: data.ndim]]
+
+
+def _expect_large_pictures() -> None:
+    """Have Pillow not warn of large pictures as if they were attacks.
+
+    For good: `catch_warnings` would change the filters of other threads, too.
+    """
+    from PIL import Image
+
+    bomb = Image.DecompressionBombWarning
+    if not any(kind is bomb for _, _, kind, _, _ in warnings.filters):
+        warnings.simplefilter("ignore", bomb)
 
 
 def _pixels(picture: Image.Image, *, labels: bool) -> NDArray[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QGuiApplication
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -19,10 +19,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_implicitseg.widgets._controls import button
+from napari_implicitseg.widgets._semantic_looking import short_name
 from napari_implicitseg.widgets._semantic_parts import fit_rows, set_up_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from napari_implicitseg.models.semantic import SemanticModel
 
@@ -34,11 +35,15 @@ _MIDDLE = Qt.AlignmentFlag.AlignCenter
 _SHADE = (49, 104, 176)
 """Colour of a whole row in one cell of the confusion matrix."""
 _WIDEST = 84
+_LOOK = "Click to see the image with its truth, what the model says, and where it is wrong."
 _NONE, _NONE_HELD = "-", "Nothing of this class was held out."
 
 
 class FiguresView(QWidget):
     """Figures of what was held out from a training."""
+
+    asked = Signal(str)
+    """An image that the user wants to see, as the figures call it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +65,10 @@ class FiguresView(QWidget):
             "prediction) as PNG into a folder.",
         )
         self.worst = QTableWidget(0, 2)
-        self.worst.setHorizontalHeaderLabels(["Worst images", "Mean IoU"])
+        self.worst.setHorizontalHeaderLabels(["Worst images: click to see", "Mean IoU"])
         set_up_table(self.worst, widths={1: 80})
+        self.worst.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.worst.cellClicked.connect(self._row_chosen)
         self.matrix_label = QLabel("Confusion: rows are true, columns predicted, in % of the row")
         self.matrix_label.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -75,10 +82,18 @@ class FiguresView(QWidget):
         layout.addLayout(both)
         self._metrics: Mapping[str, Any] = {}
         self._names: tuple[str, ...] = ()
+        self._rows: list[str] = []
         self.hide()
 
-    def show_model(self, model: SemanticModel) -> None:
-        """Show the figures of a model, or that it has none."""
+    def show_model(self, model: SemanticModel, palette: Sequence[Any] = ()) -> None:
+        """Show the figures of a model, or that it has none.
+
+        Parameters
+        ----------
+        model : SemanticModel
+        palette : sequence of colours
+            RGBA, 0 to 1, of nothing and of each class.
+        """
         figures = self._metrics = dict(model.metrics)
         self._names = model.classes
         measured = "confusion" in figures
@@ -95,7 +110,7 @@ class FiguresView(QWidget):
             f"Held out {on}(not learned from): accuracy {figures['accuracy']:.3f}, mean IoU "
             f"{figures['iou']:.3f}"
         )
-        self._show_classes()
+        self._show_classes(palette)
         self._show_confusion()
         self._show_worst(images)
 
@@ -105,7 +120,10 @@ class FiguresView(QWidget):
         if board is not None:
             board.setText(confusion_text(self._metrics, self._names))
 
-    def _show_classes(self) -> None:
+    def _row_chosen(self, row: int, _column: int) -> None:
+        self.asked.emit(self._rows[row])
+
+    def _show_classes(self, palette: Sequence[Any]) -> None:
         ious, shares = self._metrics["iou_per_class"], self._metrics["class_shares"]
         self.classes.setRowCount(len(self._names))
         for row, name in enumerate(self._names):
@@ -115,6 +133,9 @@ class FiguresView(QWidget):
                 cell = _set(self.classes, row, column, text, _RIGHT if column else None)
                 if text == _NONE:
                     cell.setToolTip(_NONE_HELD)
+                if not column and row + 1 < len(palette):
+                    colour = QColor.fromRgbF(*(float(c) for c in palette[row + 1][:3]))
+                    cell.setData(Qt.ItemDataRole.DecorationRole, colour)
         fit_rows(self.classes)
 
     def _show_confusion(self) -> None:
@@ -151,10 +172,12 @@ class FiguresView(QWidget):
         for part in (self.worst, self.save_button):
             part.setVisible(len(images) > 1)
         self.worst.setRowCount(len(ordered))
+        self.worst.clearSelection()
+        self._rows = [str(one["name"]) for one in ordered]
         for row, one in enumerate(ordered):
-            name = str(one["name"]).strip("'")
-            cell = _set(self.worst, row, 0, Path(name).name or name, None)
-            cell.setToolTip(name)
+            name = short_name(self._rows[row])
+            cell = _set(self.worst, row, 0, name, None)
+            cell.setToolTip(f"{name}\n{_LOOK}")
             _set(self.worst, row, 1, f"{one['iou']:.3f}", _RIGHT)
         fit_rows(self.worst)
 

@@ -12,12 +12,14 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets import _layers
 from napari_implicitseg.widgets._neurons_models import free_folder
 from napari_implicitseg.widgets._scribble_inputs import WATCHED_VOXELS
-from napari_implicitseg.widgets._semantic_jobs import PredictRequest, Source, TrainRequest
+from napari_implicitseg.widgets._semantic_jobs import PredictRequest, TrainRequest
+from napari_implicitseg.widgets._semantic_reading import Source
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
     from napari_implicitseg.models.semantic import SemanticModel
+    from napari_implicitseg.widgets._semantic_pairs import Pair
 
 __all__ = [
     "AXES",
@@ -40,6 +42,10 @@ PRESET_NAMES = {"default": "default", "report-2024": "report-2024 (plain U-Net)"
 AXES = {None: "as the images are", 2: "2D, section by section", 3: "3D"}
 """Axes of the network."""
 
+_COLOURS = 3
+_ALIKE = 1.25
+"""Ratio of pixel sizes up to which one network learns both."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SemanticInputs:
@@ -48,9 +54,10 @@ class SemanticInputs:
     Attributes
     ----------
     origin : {"layers", "files"}
+    pairs : tuple of Pair
+        Images of the viewer, and classes that were painted.
     image : Image or None
-    labels : Labels or None
-        Classes that were painted.
+        Of the pair that is worked on.
     images, masks : str
         Folders or files; without masks these lie beside their images.
     zero_is_class : bool
@@ -70,8 +77,8 @@ class SemanticInputs:
     """
 
     origin: str = "layers"
+    pairs: tuple[Pair, ...] = ()
     image: Image | None = None
-    labels: Labels | None = None
     images: str = ""
     masks: str = ""
     zero_is_class: bool = False
@@ -109,27 +116,90 @@ def source_of(inputs: SemanticInputs, *, copied: bool = False) -> Source:
                 "labels/NAME."
             )
         return Source(images=inputs.images, masks=inputs.masks or inputs.images, zero=zero)
-    image, labels = inputs.image, inputs.labels
-    if image is None:
+    if not any(pair.image for pair in inputs.pairs):
         raise InputError("There is no image to learn from. Open one.")
+    read = [_read_pair(pair, len(inputs.pairs), copied=copied) for pair in inputs.pairs]
+    return Source(
+        images=tuple(one.image for one in read),
+        masks=tuple(one.mask for one in read),
+        names=tuple(one.name for one in read),
+        painted=tuple(one.painted for one in read),
+        channel_axis=0,
+        spacing=_one_spacing(read),
+        zero=zero,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadPair:
+    """Arrays of a pair, with their names; an image has its channels, if any, first."""
+
+    image: Any
+    mask: Any
+    name: str
+    painted: str
+    spacing: tuple[float, ...]
+
+
+def _read_pair(pair: Pair, count: int, *, copied: bool) -> _ReadPair:
+    """Return the arrays of a pair of layers.
+
+    Raises
+    ------
+    InputError
+        If one is missing, or they do not fit.
+    """
+    image, labels = pair.image, pair.labels
+    if image is None:
+        raise InputError("An image in the list is missing. Choose one, or press Remove.")
     if labels is None:
+        where = f"for image '{image.name}'" if count > 1 else "yet"
         raise InputError(
-            "There are no painted classes. Press Paint classes and paint some pixels of each "
-            "class, or choose a Labels layer."
+            f"There are no painted classes {where}. Press Paint classes and paint some pixels of "
+            f"each class, or choose a Labels layer{', or press Remove' * (count > 1)}."
         )
     level, axis = _fitting(image, labels)
     scale = _layers.like(image, level)["scale"]
-    data = labels.data
-    if copied and isinstance(data, np.ndarray) and data.size <= WATCHED_VOXELS:
-        data = data.copy()
-    return Source(
-        images=_layers.level_data(image, level),
-        masks=data,
-        name=labels.name,
-        channel_axis=axis,
-        spacing=tuple(abs(float(s)) for s in scale[len(scale) - labels.ndim :]),
-        zero=zero,
-    )
+    raw, mask = _layers.level_data(image, level), labels.data
+    if image.rgb:
+        raw = raw if isinstance(raw, np.ndarray) else _layers.as_lazy(raw)
+        raw = raw[..., :_COLOURS]  # Transparency is no channel.
+    if axis:
+        raw = np.moveaxis(raw, axis, 0)
+    if copied and isinstance(mask, np.ndarray) and mask.size <= WATCHED_VOXELS:
+        mask = mask.copy()
+    size = tuple(abs(float(s)) for s in scale[len(scale) - labels.ndim :])
+    return _ReadPair(raw, mask, image.name, labels.name, size)
+
+
+def _one_spacing(read: list[_ReadPair]) -> tuple[float, ...]:
+    """Return the pixel size that all images have.
+
+    Raises
+    ------
+    InputError
+        If they differ, in size or in axes.
+    """
+    first = read[0]
+    for other in read[1:]:
+        if len(other.spacing) != len(first.spacing):
+            raise InputError(
+                f"Image '{other.name}' has {len(other.spacing)} axes of space but '{first.name}' "
+                f"has {len(first.spacing)}. Learn from images, or from stacks: remove one of them."
+            )
+        ratios = [a / b for a, b in zip(other.spacing, first.spacing, strict=True)]
+        if not all(1 / _ALIKE < ratio < _ALIKE for ratio in ratios):
+            raise InputError(
+                f"Image '{other.name}' has pixels of {_sizes(other)} but '{first.name}' of "
+                f"{_sizes(first)}. One network learns one pixel size: correct the scale of a "
+                "layer, or remove it from the list."
+            )
+    return first.spacing
+
+
+def _sizes(read: _ReadPair) -> str:
+    """Write a pixel size."""
+    return " x ".join(f"{size:g}" for size in read.spacing)
 
 
 def _fitting(image: Image, labels: Labels) -> tuple[int, int | None]:
@@ -140,6 +210,11 @@ def _fitting(image: Image, labels: Labels) -> tuple[int, int | None]:
             "press Paint classes."
         )
     shape = tuple(int(n) for n in labels.data.shape)
+    if len(shape) not in (2, 3):
+        raise InputError(
+            f"Layer '{labels.name}' has {len(shape)} axes; classes have 2 or 3. Open a single time "
+            "point as a layer, and paint on that."
+        )
     shapes = _layers.level_shapes(image)
     for level, one in enumerate(shapes):
         if one == shape:
@@ -227,5 +302,6 @@ def suggested_folder(inputs: SemanticInputs) -> str:
     if inputs.origin == "files":
         name = Path(inputs.images).name
     else:
-        name = "" if inputs.image is None else inputs.image.name
+        images = [pair.image.name for pair in inputs.pairs if pair.image is not None]
+        name = images[0] if images else ""
     return free_folder(f"{name or 'my'}-classes")

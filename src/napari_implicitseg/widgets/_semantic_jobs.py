@@ -1,4 +1,4 @@
-"""What the widget *Train U-Net* has done in its thread: counting classes, training, predicting.
+"""What the widget *Train U-Net* has done in its thread: training, reading models, predicting.
 
 Nothing here knows Qt or touches a layer: a request holds arrays or paths, an outcome holds what
 the widget shows.
@@ -6,155 +6,35 @@ the widget shows.
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_implicitseg.errors import ImplicitSegError, InputError
+from napari_implicitseg.errors import InputError
 from napari_implicitseg.widgets._neurons_jobs import of_layer
+from napari_implicitseg.widgets._semantic_reading import taken_down
+from napari_implicitseg.widgets._semantic_words import of_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.models.semantic import SemanticModel
+    from napari_implicitseg.widgets._semantic_reading import Counted, Source
 
 __all__ = [
-    "CountRequest",
-    "Counted",
     "Ended",
     "OpenRequest",
     "Opened",
     "PredictRequest",
     "Predicted",
-    "Problem",
-    "Source",
     "TrainRequest",
     "ended",
     "warm_up",
 ]
 
 Kind = Literal["classes", "probability", "objects"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
-    """Classes of masks.
-
-    Attributes
-    ----------
-    pixels : dict of int to int
-        Pixels of each value that is a class, by ascending value.
-    total : int
-        Pixels of all masks.
-    colours : bool
-        Whether values are packed colours.
-    images : int
-    zero : str
-        What 0 was taken for.
-    """
-
-    pixels: dict[int, int]
-    total: int
-    colours: bool = False
-    images: int = 1
-    zero: str = "unlabelled"
-
-    def default_name(self, value: int) -> str:
-        """Name of a class that the user has not named."""
-        if value == 0:
-            return "background"
-        if self.colours:
-            return f"#{value:06x}"
-        return f"class {[*self.pixels].index(value) + 1}"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why classes cannot be counted, for a user who has not finished choosing."""
-
-    error: ImplicitSegError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Images and masks to learn from.
-
-    Attributes
-    ----------
-    images, masks : array or path
-    name : str
-        Of the Labels layer; empty if they are files.
-    channel_axis : int or None
-    spacing : tuple of float or None
-    zero : {"unlabelled", "background"}
-    """
-
-    images: Any
-    masks: Any
-    name: str = ""
-    channel_axis: int | None = None
-    spacing: tuple[float, ...] | None = None
-    zero: Literal["unlabelled", "background"] = "unlabelled"
-
-    @contextmanager
-    def named(self) -> Iterator[None]:
-        """Begin what is refused with the layer, if there is one."""
-        if not self.name:
-            yield
-            return
-        with of_layer(self.name):
-            yield
-
-    def count(self, progress: Progress) -> Counted:
-        """Count the pixels of each class.
-
-        Raises
-        ------
-        ImplicitSegError
-            If masks cannot be read or are no masks of classes.
-        """
-        from napari_implicitseg.semantic_sources import open_pairs
-        from napari_implicitseg.training.semantic_examples import count_values
-
-        pixels: Counter[int] = Counter()
-        with self.named():
-            opened = open_pairs(
-                self.images, self.masks, spacing=self.spacing, channel_axis=self.channel_axis
-            )
-            for number, volume in enumerate(opened.volumes):
-                progress(number / len(opened.volumes), "Looking at the masks")
-                pixels.update(count_values(volume))
-        if self.zero == "unlabelled":
-            kept = {v: pixels[v] for v in sorted(pixels) if v}
-        else:
-            kept = {v: pixels[v] for v in sorted(pixels)}
-        return Counted(
-            pixels=kept,
-            total=sum(pixels.values()),
-            colours=opened.colours,
-            images=len(opened.volumes),
-            zero=self.zero,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountRequest:
-    """Which classes there are, and how much of each."""
-
-    source: Source
-
-    def run(self, progress: Progress) -> Counted | Problem:
-        """Count; in the worker thread."""
-        with taken_down([]):
-            try:
-                return self.source.count(progress)
-            except ImplicitSegError as error:
-                return Problem(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,14 +47,14 @@ class Opened:
     folder : str
     notes : tuple of str
         What the training has warned of.
-    trained : bool
-        Whether it was trained just now.
+    source : Source or None
+        What it was trained with, if it was just now.
     """
 
     model: SemanticModel
     folder: str
     notes: tuple[str, ...] = ()
-    trained: bool = False
+    source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,12 +107,12 @@ class TrainRequest:
             config = api.SemanticConfig.preset(
                 self.preset,
                 values=values,
-                classes=tuple(self.names.get(v) or counted.default_name(v) for v in values),
+                classes=self._classes(counted),
                 colours=counted.colours,
                 zero=source.zero,
                 **self.options,
             )
-            with source.named():
+            with of_layers(source.names, source.painted):
                 model = api.train_semantic(
                     source.images,
                     source.masks,
@@ -243,20 +123,34 @@ class TrainRequest:
                     resume=self.resume,
                     progress=report,
                 )
-        told = tuple(dict.fromkeys(notes))
-        return Opened(model=model, folder=self.out, notes=told, trained=True)
+        if source.names:
+            model = _called(model, source)
+            model.save(self.out)
+        told = tuple(dict.fromkeys(map(source.say, notes)))
+        return Opened(model=model, folder=self.out, notes=told, source=source)
+
+    def _classes(self, counted: Counted) -> tuple[str, ...]:
+        """Names of the classes; each its own."""
+        names = [self.names.get(v) or counted.default_name(v) for v in counted.pixels]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InputError(
+                f"Two classes are called '{twice}'. Give each a name of its own: double-click one "
+                "in the table of classes."
+            )
+        return tuple(names)
 
     def _values(self, counted: Counted) -> tuple[int, ...]:
         """Values of the classes; two at least."""
         values = tuple(counted.pixels)
         if len(values) > 1:
             return values
-        name = self.source.name
-        where = f"Layer '{name}' holds" if name else "The masks hold"
+        painted = self.source.painted
+        where = f"Layer '{painted[0]}' holds" if len(painted) == 1 else "The masks hold"
         what = f"one class only ({values[0]})" if values else "0 only, which is unlabelled"
         more = "a second class" if values else "two classes"
-        verb = "Paint some of" if name else "Label some of"
-        zero = "" if counted.zero == "background" else ", or say that 0 is a class"
+        verb = "Paint some of" if painted else "Label some of"
+        zero = "" if counted.zero == "background" else ", or tick '0 is a class, too'"
         raise InputError(
             f"{where} {what}, and there is nothing to tell apart. {verb} {more}{zero}."
         )
@@ -359,26 +253,21 @@ def ended(folder: str) -> Callable[[Progress], Ended]:
     return lambda progress: Ended(folder)
 
 
-@contextmanager
-def taken_down(notes: list[str]) -> Iterator[Callable[[], None]]:
-    """Take warnings down as notes, until what is yielded is called.
-
-    What is done with warnings is the same in all threads, so it is changed for as short as it
-    may be.
-    """
-    with ExitStack() as stack:
-        caught = stack.enter_context(warnings.catch_warnings(record=True))
-        warnings.simplefilter("always", UserWarning)
-        stack.callback(_note, caught, notes)
-        try:
-            yield stack.close
-        finally:
-            stack.close()
+def _called(model: SemanticModel, source: Source) -> SemanticModel:
+    """Return a model that knows the images it was trained with by their layers."""
+    training, metrics = dict(model.training), dict(model.metrics)
+    for about, lists in ((training, ("volumes", "held_out")), (metrics, ("images",))):
+        for name in lists:
+            if about.get(name):
+                about[name] = [_renamed(one, source) for one in about[name]]
+    return replace(model, training=training, metrics=metrics)
 
 
-def _note(caught: list[warnings.WarningMessage], notes: list[str]) -> None:
-    """Keep what warnings say."""
-    notes.extend(str(one.message) for one in caught if issubclass(one.category, UserWarning))
+def _renamed(one: Any, source: Source) -> Any:
+    """Return the name of an image, or what is said of one, with its layer in place of a number."""
+    if isinstance(one, str):
+        return source.image_name(one)
+    return {**one, "name": source.image_name(one["name"])}
 
 
 def warm_up(progress: Progress) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Image, Labels
 
 from napari_implicitseg.widgets import _layers
-from napari_implicitseg.widgets._accept import RESULTS
 from napari_implicitseg.widgets._drawing_layers import scribbles_layer
-from napari_implicitseg.widgets._layers import HIDDEN_FROM_CHOICES
 from napari_implicitseg.widgets._neurons_parts import place_of, whole_image
-from napari_implicitseg.widgets._repair_accept import REPAIRED
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -21,35 +19,69 @@ if TYPE_CHECKING:
 
     from napari_implicitseg.widgets._semantic_jobs import Predicted, PredictRequest
 
-__all__ = ["PREDICTED", "is_raw", "labels_for", "paint_classes", "probability_of", "show_predicted"]
+__all__ = [
+    "PAINTED_FOR",
+    "PREDICTED",
+    "Handed",
+    "Purpose",
+    "is_raw",
+    "paint_classes",
+    "probability_of",
+    "show_predicted",
+]
 
 PREDICTED = "napari_implicitseg:predicted classes"
 """Key of `layer.metadata` of what a model has predicted."""
+
+PAINTED_FOR = "napari_implicitseg:classes of"
+"""Key of `layer.metadata` that says which image classes are painted for."""
+
+Purpose = Literal["show", "evidence", "repair"]
 
 _OPACITY = 0.5
 _COLOURS = "magma"
 
 
-def paint_classes(viewer: ViewerModel, image: Image) -> Labels:
-    """Add a Labels layer that fits an image, and start painting."""
-    layer = scribbles_layer(image)
-    layer.name = f"{image.name} painted classes"
-    viewer.add_layer(layer)
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A layer for another panel.
+
+    Attributes
+    ----------
+    purpose : {"evidence", "repair"}
+    layer : Layer
+        A probability, or objects.
+    image : Image
+        What it was predicted of.
+    """
+
+    purpose: Purpose
+    layer: Layer
+    image: Image
+
+
+def paint_classes(viewer: ViewerModel, image: Image, before: Labels | None) -> Labels:
+    """Start painting the classes of an image, or go on with it.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    image : Image
+    before : Labels or None
+        The classes it has. Painting goes on if they were painted for it; other layers may be
+        somebody's masks, and stay as they are.
+    """
+    layer = before
+    if layer is None or layer.metadata.get(PAINTED_FOR) != image.unique_id:
+        layer = scribbles_layer(image)
+        layer.name = f"{image.name} painted classes"
+        layer.metadata[PAINTED_FOR] = image.unique_id
+        layer.selected_label = 1
+        viewer.add_layer(layer)
+    layer.visible = True
     viewer.layers.selection.active = layer
-    layer.selected_label, layer.mode = 1, "paint"
+    layer.mode = "paint"
     return layer
-
-
-def labels_for(viewer: ViewerModel, image: Layer | None) -> Labels | None:
-    """Return the uppermost visible Labels layer that has classes of an image, perhaps; or None."""
-    for layer in reversed(viewer.layers):
-        is_own = HIDDEN_FROM_CHOICES in layer.metadata or not layer.visible
-        if not isinstance(layer, Labels) or not isinstance(image, Image) or is_own:
-            continue
-        fits = not layer.multiscale and layer.data.shape in _layers.level_shapes(image)
-        if fits and is_raw(layer) and not {RESULTS, REPAIRED} & layer.metadata.keys():
-            return layer
-    return None
 
 
 def is_raw(layer: Layer) -> bool:

@@ -11,9 +11,9 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableW
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from napari_implicitseg.widgets._semantic_jobs import Counted
+    from napari_implicitseg.widgets._semantic_reading import Counted
 
-__all__ = ["ClassTable", "fit_rows", "say_classes", "set_up_table"]
+__all__ = ["ClassTable", "fit_rows", "percent", "say_classes", "set_up_table"]
 
 _ROW = 22
 _MOST_ROWS = 8
@@ -67,7 +67,7 @@ class ClassTable(QTableWidget):
                 label = f"#{value:06x}" if found.colours else str(value)
                 self._fill(row, 0, name, editable=True)
                 self._fill(row, 1, label, colour=colour_of(value))
-                self._fill(row, 2, _percent(pixels / labelled))
+                self._fill(row, 2, percent(pixels / labelled))
         self.blockSignals(False)
         fit_rows(self)
         self.setVisible(bool(values))
@@ -86,10 +86,8 @@ class ClassTable(QTableWidget):
                 cell.setTextAlignment(_RIGHT)
         if cell.text() != text:
             cell.setText(text)
-        if colour is not None:
-            cell.setData(
-                Qt.ItemDataRole.DecorationRole, QColor.fromRgbF(*(float(c) for c in colour[:3]))
-            )
+        shown = None if colour is None else QColor.fromRgbF(*(float(c) for c in colour[:3]))
+        cell.setData(Qt.ItemDataRole.DecorationRole, shown)
 
     def _edited(self, cell: QTableWidgetItem) -> None:
         if cell.column() == 0 and cell.row() < len(self._values):
@@ -104,11 +102,11 @@ def say_classes(found: Counted) -> str:
     count = len(found.pixels)
     images = f" in {found.images} images" if found.images > 1 else ""
     whole = labelled == found.total
-    part = "all" if whole else f"{_percent(labelled / found.total)} of all"
+    part = "all" if whole else f"{percent(labelled / found.total)} of all"
     said = f"{count} class{'es' * (count != 1)}{images}; {part} pixels are labelled."
     value, pixels = min(found.pixels.items(), key=lambda item: item[1])
     if count > 1 and pixels < _RARE * labelled:
-        share = _percent(pixels / labelled)
+        share = percent(pixels / labelled)
         said += f" Rare: label {value} has {share} of them; more of it would teach more."
     return said
 
@@ -137,6 +135,6 @@ def fit_rows(table: QTableWidget) -> None:
     table.setFixedHeight(head + _ROW * max(1, rows) + 4)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Write a share."""
     return f"{100 * share:.1f} %" if share >= 0.0005 or not share else "< 0.1 %"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.widgets._semantic_jobs import taken_down
+from napari_implicitseg.widgets._semantic_reading import taken_down
+from napari_implicitseg.widgets._semantic_words import of_layers
 
 if TYPE_CHECKING:
     from napari_implicitseg._types import Progress
     from napari_implicitseg.models.semantic import SemanticModel
-    from napari_implicitseg.widgets._semantic_jobs import Source
+    from napari_implicitseg.widgets._semantic_reading import Source
 
 __all__ = ["PicturesRequest", "Saved", "pictures_request"]
 
@@ -26,6 +27,10 @@ class Saved:
     folder: str
     count: int
 
+    def say(self) -> str:
+        """Say where they are."""
+        return f"Confusion matrix and {self.count} worst images are in '{self.folder}'."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PicturesRequest:
@@ -35,7 +40,7 @@ class PicturesRequest:
     ----------
     model : SemanticModel
     source : Source
-        What it was trained with.
+        Folders it was trained with, or the layers that were held out.
     folder : str
         Where pictures are written.
     """
@@ -57,16 +62,23 @@ class PicturesRequest:
         from napari_implicitseg.semantic_jobs import evaluate_semantic
         from napari_implicitseg.semantic_pictures import WorstImages, write_confusion
 
+        source = self.source
         worst = WorstImages(_COUNT, len(self.model.classes))
-        with taken_down([]):
+
+        def keep(volume: Any, truth: Any, found: Any, figures: Any) -> None:
+            name = source.image_name(figures.images[0].name)
+            images = (replace(figures.images[0], name=name),)
+            worst(volume, truth, found, replace(figures, images=images))
+
+        with taken_down([]), of_layers(source.names, source.painted):
             found = evaluate_semantic(
                 self.model,
-                self.source.images,
-                self.source.masks,
-                held_out=True,
-                channel_axis=self.source.channel_axis,
-                progress=progress,
-                seen=worst,
+                source.images,
+                source.masks,
+                held_out=not source.names,  # Of layers there are no others.
+                channel_axis=source.channel_axis,
+                progress=lambda done, said: progress(done, source.say(said)),
+                seen=keep,
             )
         folder = Path(self.folder)
         paths = worst.write(folder, overwrite=True)
@@ -82,13 +94,8 @@ def pictures_request(model: SemanticModel | None, source: Source, folder: str) -
     Raises
     ------
     InputError
-        If there is no model, or nothing in folders.
+        If there is no model.
     """
     if model is None:
         raise InputError("There is no model. Train one, or press Open model.")
-    if source.name:
-        raise InputError(
-            "Pictures are of images that were held out. Choose the folders that the model was "
-            "trained with in Learn from."
-        )
     return PicturesRequest(model=model, source=source, folder=folder)

@@ -6,13 +6,15 @@ napari's layers but no Qt, and speaks through psygnal signals.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from psygnal import Signal
 
 from napari_implicitseg.errors import ImplicitSegError, InputError
 from napari_implicitseg.widgets import _layers
+from napari_implicitseg.widgets._semantic_advice import next_step, say_opened
+from napari_implicitseg.widgets._semantic_held import HeldOut
 from napari_implicitseg.widgets._semantic_inputs import (
     SemanticInputs,
     predict_request,
@@ -20,58 +22,41 @@ from napari_implicitseg.widgets._semantic_inputs import (
     train_request,
 )
 from napari_implicitseg.widgets._semantic_jobs import (
-    Counted,
-    CountRequest,
     Ended,
     Opened,
     OpenRequest,
     Predicted,
-    Problem,
     ended,
 )
 from napari_implicitseg.widgets._semantic_layers import (
+    Handed,
     paint_classes,
     probability_of,
     show_predicted,
 )
+from napari_implicitseg.widgets._semantic_looking import Looked, short_name
+from napari_implicitseg.widgets._semantic_pairs import Pair, show_pair
+from napari_implicitseg.widgets._semantic_reading import Counted, CountRequest, Problem
 from napari_implicitseg.widgets._semantic_saving import Saved, pictures_request
+from napari_implicitseg.widgets._semantic_worst import WorstView, class_palette
 from napari_implicitseg.widgets._session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from napari.components import ViewerModel
-    from napari.layers import Image, Labels, Layer
+    from napari.layers import Image, Labels
 
     from napari_implicitseg.models.semantic import SemanticModel
+    from napari_implicitseg.widgets._semantic_layers import Purpose
 
-__all__ = ["CANCELLED", "Handed", "SemanticSession"]
+__all__ = ["CANCELLED", "SemanticSession"]
 
 CANCELLED = "Cancelled. A training that had begun goes on from its checkpoint with Train."
 
 _PAINTED = ("paint", "data", "labels_update")
 """Events of a Labels layer after which its classes are counted again."""
-_COUNTED = ("origin", "image", "labels", "images", "masks", "zero_is_class")
-
-Purpose = Literal["show", "evidence", "repair"]
-
-
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """A layer for another panel.
-
-    Attributes
-    ----------
-    purpose : {"evidence", "repair"}
-    layer : Layer
-        A probability, or objects.
-    image : Image
-        What it was predicted of.
-    """
-
-    purpose: Purpose
-    layer: Layer
-    image: Image
+_COUNTED = ("origin", "pairs", "images", "masks", "zero_is_class")
 
 
 class SemanticSession(Session[Any]):
@@ -107,8 +92,12 @@ class SemanticSession(Session[Any]):
         self._running: Literal["", "count", "train", "open", "predict"] = ""
         self._target: tuple[Image, int, Purpose] | None = None
         self._training_in = ""
-        self._watched: Labels | None = None
+        self._watched: tuple[Labels, ...] = ()
         self._news = ""
+        self._held = HeldOut(viewer)
+        self.worst = WorstView(viewer)
+        self._taught: tuple[Pair, ...] = ()
+        self._seen: tuple[Pair | None, int] = (None, 0)
 
     # What the user has chosen -------------------------------------------------
 
@@ -118,22 +107,27 @@ class SemanticSession(Session[Any]):
         if new == self.inputs:
             return
         old, self.inputs = self.inputs, new
-        self._watch(new.labels if new.origin == "layers" else None)
+        if old.image is not new.image:
+            self.worst.hide()
+        painted = [pair.labels for pair in new.pairs if pair.labels is not None]
+        self._watch(tuple(dict.fromkeys(painted)) if new.origin == "layers" else ())
         if any(getattr(old, name) != getattr(new, name) for name in _COUNTED):
             self.found = None
             self.counted.emit(None)
+            if not self._running:
+                self._news = ""
             self._postpone()
             self.tell()
 
-    def _watch(self, labels: Labels | None) -> None:
-        """Notice what is painted in a layer."""
-        if labels is self._watched:
+    def _watch(self, painted: tuple[Labels, ...]) -> None:
+        """Notice what is painted in layers."""
+        if painted == self._watched:
             return
-        for layer, act in ((self._watched, "disconnect"), (labels, "connect")):
-            if layer is not None:
+        for layers, act in ((self._watched, "disconnect"), (painted, "connect")):
+            for layer in layers:
                 for name in _PAINTED:
                     getattr(getattr(layer.events, name), act)(self._painted)
-        self._watched = labels
+        self._watched = painted
 
     def _painted(self, event: object = None) -> None:
         self._news = ""
@@ -153,25 +147,23 @@ class SemanticSession(Session[Any]):
 
     def count(self) -> None:
         """Count the classes."""
+        inputs = self.inputs
+        whole = tuple(pair for pair in inputs.pairs if pair.is_whole)
+        if not (inputs.images if inputs.origin == "files" else whole):
+            self.found = None
+            self.counted.emit(None)  # Not enough is chosen to say what is wrong with it.
+            return
         try:
-            source = source_of(self.inputs)
+            source = source_of(replace(inputs, pairs=whole))
         except ImplicitSegError as error:
             self.found = None
-            self.counted.emit(Problem(error) if self._is_begun else None)
+            self.counted.emit(Problem(error))
             return
         self._running = "count"
         self._submit(CountRequest(source=source).run)
 
-    @property
-    def _is_begun(self) -> bool:
-        """Whether enough is chosen to say what is wrong with it."""
-        inputs = self.inputs
-        if inputs.origin == "files":
-            return bool(inputs.images)
-        return inputs.image is not None and inputs.labels is not None
-
     def paint(self) -> Labels:
-        """Add a layer to paint classes in.
+        """Start painting the classes of the image, in a layer of its own, or go on with it.
 
         Raises
         ------
@@ -181,7 +173,10 @@ class SemanticSession(Session[Any]):
         image = self.inputs.image
         if image is None:
             raise InputError("There is no image to paint on. Open one.")
-        return paint_classes(self.viewer, image)
+        before = next((pair.labels for pair in self.inputs.pairs if pair.image is image), None)
+        layer = paint_classes(self.viewer, image, before)
+        show_pair(self.viewer, Pair(image, layer), self.inputs.pairs)
+        return layer
 
     def train(self) -> None:
         """Begin a training, or go on with it."""
@@ -192,6 +187,7 @@ class SemanticSession(Session[Any]):
             self.refused.emit(error)
             return
         self._running, self._training_in = "train", request.out
+        self._taught = self.inputs.pairs
         self.told.emit("Learning. You can go on working; Cancel keeps what is learned.")
         self._submit(request.run)
 
@@ -252,13 +248,61 @@ class SemanticSession(Session[Any]):
         Raises
         ------
         InputError
-            If there is no model, or nothing in folders.
+            If there is no model, it is being trained, or the images are not to be found.
         """
-        request = pictures_request(self.model, source_of(self.inputs), folder)
+        model = self._usable()
+        request = pictures_request(model, self._held.pictures(model, self.inputs), folder)
         self._drop()
         self._running = "predict"
         self.told.emit("Measuring what was held out...")
         self._submit(request.run)
+
+    def look_at(self, name: str) -> Pair | None:
+        """Show an image that was held out, its truth, and where the model is wrong.
+
+        Parameters
+        ----------
+        name : str
+            As the figures call it.
+
+        Returns
+        -------
+        Pair or None
+            The layers it is in; None of a file.
+
+        Raises
+        ------
+        InputError
+            If there is no model, it is being trained, or the image is not to be found.
+        """
+        request, pair, level = self._held.look(self._usable(), name, self.inputs)
+        self._drop()
+        self.worst.hide()
+        if pair is not None:
+            show_pair(self.viewer, pair, self.inputs.pairs)
+        self._running, self._seen = "predict", (pair, level)
+        self.told.emit(f"Predicting '{short_name(name)}'...")
+        self._submit(request.run)
+        return pair
+
+    def palette(self) -> list[Any]:
+        """Return the colours of nothing and of each class of the model.
+
+        Raises
+        ------
+        InputError
+            If there is no model, or it is being trained.
+        """
+        painted = self._taught[0].labels if self._taught else None
+        return class_palette(self._usable(), painted)
+
+    def _usable(self) -> SemanticModel:
+        """Return the model, if it can be used now."""
+        if self.is_running:
+            raise InputError("A network is being trained. Wait, or press Cancel.")
+        if self.model is None:
+            raise InputError("There is no model. Train one, or press Open model.")
+        return self.model
 
     # What jobs come to --------------------------------------------------------
 
@@ -274,16 +318,20 @@ class SemanticSession(Session[Any]):
             self.counted.emit(outcome)
         elif isinstance(outcome, Opened):
             self.model, self.folder = outcome.model, outcome.folder
+            if outcome.source is None or not outcome.source.names:
+                self._taught = ()
+            self._held.remember(outcome.source, self._taught)
             self.shown.emit(outcome)
             self.opened.emit(outcome)
-            self._say_opened(outcome)
+            self.keep_saying(say_opened(outcome))
             self._postpone()
         elif isinstance(outcome, Predicted):
             self._show(outcome)
+        elif isinstance(outcome, Looked):
+            self.worst.show(outcome, self.palette(), *self._seen)
+            self.keep_saying(outcome.say())
         elif isinstance(outcome, Saved):
-            self.keep_saying(
-                f"Confusion matrix and {outcome.count} worst images are in '{outcome.folder}'."
-            )
+            self.keep_saying(outcome.say())
         elif isinstance(outcome, Ended):
             self.left.emit(outcome.folder)
 
@@ -320,20 +368,6 @@ class SemanticSession(Session[Any]):
 
     # Saying -------------------------------------------------------------------
 
-    def _say_opened(self, outcome: Opened) -> None:
-        model = outcome.model
-        if not outcome.trained:
-            self.keep_saying(f"The model '{model.name}' tells {_listed(model.classes)}.")
-            return
-        figures = model.metrics
-        told = (
-            f"Trained: mean IoU {figures['iou']:.3f}, accuracy {figures['accuracy']:.3f} on what "
-            "was held out."
-            if "iou" in figures
-            else "Trained; nothing was held out to measure it on."
-        )
-        self.keep_saying(f"{told} Press Predict to see its classes.")
-
     def keep_saying(self, news: str) -> None:
         """Say what was done, or went wrong, until something else is done."""
         self._news = news
@@ -342,25 +376,8 @@ class SemanticSession(Session[Any]):
     def tell(self, event: object = None) -> None:
         """Say what the user can do now."""
         if self._running in ("", "count"):
-            self.told.emit(self._news or self._advice())
-
-    def _advice(self) -> str:
-        inputs, found = self.inputs, self.found
-        if inputs.origin == "layers":
-            if inputs.image is None:
-                return "Open an image, or learn from folders."
-            if inputs.labels is None:
-                return "Press Paint classes and paint a little of each class, label by label."
-            if found is not None and len(found.pixels) < 2:
-                return (
-                    "Paint a little of each class: one label for each, two classes at least. What "
-                    "is not painted teaches nothing."
-                )
-        elif not inputs.images:
-            return "Choose a folder of images, and one of masks of the same names."
-        if self.model is not None:
-            return "Press Predict to see what the model says, or Train to learn anew."
-        return "Press Train. More steps learn more; 1200 take some minutes."
+            advice = next_step(self.inputs, self.found, has_model=self.model is not None)
+            self.told.emit(self._news or advice)
 
     # Life cycle ---------------------------------------------------------------
 
@@ -376,11 +393,7 @@ class SemanticSession(Session[Any]):
     def close(self) -> None:
         """Let go of the viewer's layers; the results stay."""
         self._drop()
-        self._watch(None)
+        self._watch(())
         self.inputs, self.model, self.found = SemanticInputs(), None, None
-
-
-def _listed(names: tuple[str, ...], most: int = 6) -> str:
-    """List names, the first of many."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+        self._taught = ()
+        self._held.remember(None, ())

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image, Labels
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QLabel, QWidget
 
 from napari_implicitseg.widgets._base import guarded
-from napari_implicitseg.widgets._batch_parts import PathRow, ask_folder, ask_new, ask_old
-from napari_implicitseg.widgets._boxes import LayerComboBox, choice_box
-from napari_implicitseg.widgets._controls import button, fold, form, row, show_progress, show_row
+from napari_implicitseg.widgets._batch_parts import PathRow, ask_new
+from napari_implicitseg.widgets._boxes import choice_box
+from napari_implicitseg.widgets._controls import button, fold, form, row, show_progress
 from napari_implicitseg.widgets._panel import SessionPanel
 from napari_implicitseg.widgets._semantic_figures import FiguresView
 from napari_implicitseg.widgets._semantic_inputs import (
     AXES,
-    ORIGINS,
     PRESET_NAMES,
     has_checkpoint,
     suggested_folder,
 )
-from napari_implicitseg.widgets._semantic_jobs import Counted, Problem, warm_up
-from napari_implicitseg.widgets._semantic_layers import is_raw, labels_for
+from napari_implicitseg.widgets._semantic_jobs import warm_up
+from napari_implicitseg.widgets._semantic_layers import is_raw
 from napari_implicitseg.widgets._semantic_parts import ClassTable, say_classes
+from napari_implicitseg.widgets._semantic_reading import Counted, Problem
 from napari_implicitseg.widgets._semantic_session import CANCELLED, SemanticSession
+from napari_implicitseg.widgets._semantic_source import SourceView
 from napari_implicitseg.widgets._semantic_use import ModelUse, number_box
+from napari_implicitseg.widgets._semantic_words import in_panel, said_in_panel
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
     from napari_implicitseg.widgets._semantic_jobs import Opened
-    from napari_implicitseg.widgets._semantic_session import Handed
+    from napari_implicitseg.widgets._semantic_layers import Handed
 
 __all__ = ["SemanticWidget"]
 
@@ -38,7 +39,6 @@ _PLUGIN = "napari-implicitseg"
 _LOOKS_AFTER = 400
 """Milliseconds after which somebody who paints or types is taken to rest."""
 _BOLD = "font-weight: bold; padding: 6px;"
-_FILES = "Images (*.png *.jpg *.bmp *.tif *.tiff *.h5 *.hdf5);;All files (*)"
 
 
 class SemanticWidget(SessionPanel):
@@ -60,7 +60,9 @@ class SemanticWidget(SessionPanel):
         self._soon.setInterval(_LOOKS_AFTER)
         self._suggested = ""
         self._names: dict[int, str] = {}
-        self._make_source()
+        self.source = SourceView(napari_viewer)
+        self.class_label = _text()
+        self.class_table = ClassTable()
         self._make_training()
         self._make_use()
         self._lay_out()
@@ -70,36 +72,6 @@ class SemanticWidget(SessionPanel):
         self.jobs.prepare()
 
     # Building -----------------------------------------------------------------
-
-    def _make_source(self) -> None:
-        self.origin_box = choice_box(ORIGINS, "Where images and masks of classes come from.")
-        self.image_box = LayerComboBox(
-            self.viewer, (Image,), empty="open an image first", suits=is_raw
-        )
-        # Not chosen unasked later: other panels, too, add layers to paint in.
-        self.labels_box = LayerComboBox(self.viewer, (Labels,), empty="none yet", optional=True)
-        self.labels_box.layer = labels_for(self.viewer, self.image_box.layer)
-        self.labels_box.setToolTip(
-            "A label for each class, in strokes or all over; what is not painted teaches nothing."
-        )
-        self.paint_button = button(
-            "Paint classes", "Add a Labels layer that fits the image and start painting on it."
-        )
-        dialogs = {"Folder...": ask_folder("Folder"), "File...": ask_old("Image", _FILES)}
-        self.images_row = PathRow(
-            "A folder of images, an image or an OME-Zarr.", "folder of images", dialogs
-        )
-        self.masks_row = PathRow(
-            "A folder of masks named like their images (cell1.png, cell1_mask.png), a mask or an "
-            "OME-Zarr of labels. Empty: they lie beside the images.",
-            "folder of masks",
-            dialogs,
-        )
-        self.count_button = button("Find classes", "Read the masks and list their classes.")
-        self.zero_check = QCheckBox("0 is a class, too (background)")
-        self.zero_check.setToolTip("Otherwise 0 is what nobody has labelled.")
-        self.class_label = _text()
-        self.class_table = ClassTable()
 
     def _make_training(self) -> None:
         self.folder_row = PathRow(
@@ -132,15 +104,6 @@ class SemanticWidget(SessionPanel):
         self.figures = FiguresView()
 
     def _lay_out(self) -> None:
-        self._source_form = form()
-        self._source_form.addRow("Learn from", self.origin_box.native)
-        self._source_form.addRow("Image", self.image_box)
-        self._source_form.addRow("Classes", self.labels_box)
-        self._source_form.addRow("", self.paint_button)
-        self._source_form.addRow("Images", self.images_row)
-        self._source_form.addRow("Masks", self.masks_row)
-        self._source_form.addRow("", self.count_button)
-        self._source_form.addRow("", self.zero_check)
         model = form()
         model.addRow("Model", self.folder_row)
         model.addRow("Steps", self.steps_box)
@@ -152,8 +115,7 @@ class SemanticWidget(SessionPanel):
         rest.addRow("Seed", self.seed_box)
         self.advanced = fold("Advanced", more)
         layout = self.scrolled()
-        layout.addLayout(self._source_form)
-        for part in (self.class_label, self.class_table):
+        for part in (self.source, self.class_label, self.class_table):
             layout.addWidget(part)
         layout.addLayout(model)
         for part in (self.advanced, more, self.resume_check, self.train_button, self.advice):
@@ -167,23 +129,24 @@ class SemanticWidget(SessionPanel):
         self.setMinimumWidth(335)
 
     def _connect(self) -> None:
-        for box in (self.image_box, self.labels_box):
-            box.layer_changed.connect(self._inputs_changed)
-        for option in (self.origin_box, self.preset_box, self.axes_box):
+        self.source.changed.connect(self._inputs_changed)
+        self.source.jumped.connect(self.session.worst.hide)
+        for option in (self.preset_box, self.axes_box):
             option.changed.connect(self._inputs_changed)
-        for line in (self.images_row, self.masks_row, self.folder_row):
-            line.changed.connect(self._inputs_changed)
+        self.folder_row.changed.connect(self._inputs_changed)
         for number in (self.steps_box, self.held_box, self.seed_box):
             number.valueChanged.connect(self._inputs_changed)
-        for check in (self.zero_check, self.resume_check):
-            check.toggled.connect(self._inputs_changed)
+        self.resume_check.toggled.connect(self._inputs_changed)
         self.class_table.renamed.connect(self._renamed)
-        self.paint_button.clicked.connect(self.paint)
-        self.count_button.clicked.connect(self.count)
+        self.source.paint_button.clicked.connect(self.paint)
+        self.source.add_button.clicked.connect(self.add_image)
+        self.source.remove_button.clicked.connect(self.remove_image)
+        self.source.count_button.clicked.connect(self.count)
         self.train_button.clicked.connect(self.train)
         self.open_button.clicked.connect(self.open_model)
         self.use.asked.connect(self.predict)
         self.figures.save_button.clicked.connect(self.save_pictures)
+        self.figures.asked.connect(self.look_at)
         self.session.counted.connect(self._show_counted)
         self.session.handed.connect(self._hand_over)
         self.session.left.connect(self._training_left)
@@ -197,7 +160,33 @@ class SemanticWidget(SessionPanel):
     def paint(self, *_: object) -> None:
         """Add a layer to paint classes in."""
         self.forget_problem()
-        self.accept_with(lambda: setattr(self.labels_box, "layer", self.session.paint()))
+        self.accept_with(self._paint)
+
+    def _paint(self) -> None:
+        self.source.labels_box.layer = self.session.paint()
+
+    @guarded("Adding an image")
+    def add_image(self, *_: object) -> None:
+        """Learn from one more image of the viewer, or from those that are selected."""
+        self.forget_problem()
+        self.accept_with(self.source.add)
+
+    @guarded("Removing an image")
+    def remove_image(self, *_: object) -> None:
+        """Learn no more from the chosen image."""
+        self.forget_problem()
+        self.source.remove()
+
+    @guarded("Showing an image")
+    def look_at(self, name: str) -> None:
+        """Show an image that was held out, and where the model is wrong."""
+        self.forget_problem()
+        self.accept_with(lambda: self._look_at(name))
+
+    def _look_at(self, name: str) -> None:
+        pair = self.session.look_at(name)
+        if pair is not None:
+            self.source.choose_image(pair.image)
 
     @guarded("Looking at the masks")
     def count(self, *_: object) -> None:
@@ -248,20 +237,14 @@ class SemanticWidget(SessionPanel):
 
     @guarded("Reading the choices")
     def _inputs_changed(self, *_: object) -> None:
-        origin = str(self.origin_box.value)
-        files = origin == "files"
-        lines = self._source_form
-        for field in (self.image_box, self.labels_box, self.paint_button):
-            show_row(lines, field, not files)
-        for field in (self.images_row, self.masks_row, self.count_button):
-            show_row(lines, field, files)
+        source = self.source
         self.session.use(
-            origin=origin,
-            image=self.image_box.layer,
-            labels=self.labels_box.layer,
-            images=self.images_row.path,
-            masks=self.masks_row.path,
-            zero_is_class=self.zero_check.isChecked(),
+            origin=source.origin,
+            pairs=source.pairs,
+            image=source.chosen.image,
+            images=source.images_row.path,
+            masks=source.masks_row.path,
+            zero_is_class=source.zero_check.isChecked(),
             names=dict(self._names),
             steps=self.steps_box.value(),
             preset=str(self.preset_box.value),
@@ -290,36 +273,38 @@ class SemanticWidget(SessionPanel):
     @guarded("Showing the classes")
     def _show_counted(self, found: Counted | Problem | None) -> None:
         """Show the classes, or why there are none."""
+        shares = found.shares if isinstance(found, Counted) else ()
+        self.source.pair_table.show_shares(self.source.pairs, shares)
         if isinstance(found, Counted):
             _say(self.class_label, say_classes(found))
             self.class_table.show_classes(found, self._names, self._colour_of)
             return
-        _say(self.class_label, "" if found is None else str(found.error))
+        _say(self.class_label, "" if found is None else in_panel(str(found.error)))
         if found is not None:
             self.class_table.show_classes(None, {}, self._colour_of)
 
     def _colour_of(self, value: int) -> Any:
         """Colour of a class in the layer it was painted in."""
-        labels = self.labels_box.layer
-        files = self.session.inputs.origin == "files"
-        return labels.get_color(value) if isinstance(labels, Labels) and not files else None
+        painted = [p.labels for p in (self.source.chosen, *self.source.pairs) if p.labels]
+        files = self.source.origin == "files"
+        return None if files or not painted else painted[0].get_color(value)
 
     def refuse(self, error: Exception) -> None:
         """Say what is wrong, until the user does something else."""
-        super().refuse(error)
+        super().refuse(said_in_panel(error))
         self.session.keep_saying(self.advice.text())
 
     def show_outcome(self, outcome: Opened) -> None:
         """Show a model and its figures."""
         model = outcome.model
-        self.show_notes(outcome.notes)
+        self.show_notes([in_panel(note) for note in outcome.notes])
         _say(self.model_label, f"Model in use: {outcome.folder}")
         self.use.show_model(model)
-        self.figures.show_model(model)
-        if outcome.trained:
+        self.figures.show_model(model, self.session.palette())
+        if outcome.source is not None:
             self.resume_check.setChecked(False)
-            if self.session.inputs.origin == "layers" and self.image_box.layer is not None:
-                self.use.target_box.layer = self.image_box.layer
+            if self.source.origin == "layers" and self.source.chosen.image is not None:
+                self.use.target_box.layer = self.source.chosen.image
             self._suggested = suggested_folder(self.session.inputs)
             self.folder_row.path = self._suggested  # This one is taken.
 
@@ -337,8 +322,10 @@ class SemanticWidget(SessionPanel):
         dock, panel = self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
         dock.show()
         dock.raise_()
-        if self.labels_box.layer is not None:
-            self.labels_box.layer.visible = False  # Classes are no strokes of objects.
+        painted = [pair.labels for pair in self.source.pairs]
+        for labels in painted:
+            if labels is not None:
+                labels.visible = False  # Classes are no strokes of objects.
         if handed.purpose == "repair":
             panel.source_box.layer = handed.layer
             return
@@ -349,7 +336,7 @@ class SemanticWidget(SessionPanel):
         panel.evidence_box.value = handed.layer
         handed.layer.visible = False  # One scribbles on the image.
         strokes = panel.scribbles_box.layer
-        if strokes is None or strokes is self.labels_box.layer or not is_raw(strokes):
+        if strokes is None or strokes in painted or not is_raw(strokes):
             panel.new_scribbles()
 
     def show_busy(self, busy: bool) -> None:
@@ -375,8 +362,8 @@ class SemanticWidget(SessionPanel):
     def on_close(self) -> None:
         """Disconnect from the viewer."""
         super().on_close()
-        for box in (self.image_box, self.labels_box, self.use.target_box):
-            box.disconnect_layers()
+        self.source.disconnect_layers()
+        self.use.target_box.disconnect_layers()
 
 
 def _text() -> QLabel:
