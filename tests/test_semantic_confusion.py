@@ -73,3 +73,26 @@ def test_nothing_to_measure_is_told():
         SemanticEvaluation.of(NAMES, np.ones(4, int), np.zeros(4, int), "'x.png'")
     with pytest.raises(InputError, match="no image to measure"):
         SemanticEvaluation.joined([])
+
+
+@pytest.mark.parametrize(
+    ("found", "truth", "message"),
+    [
+        ([0, 1], [1, 1], "prediction of x holds 0; the 3 classes are 1 to 3"),
+        ([4, 1], [1, 1], "prediction of x holds 4"),
+        ([1, 1], [4, 1], "mask of x holds 4"),
+        ([1, 1], [-2, 1], "mask of x holds -2"),
+    ],
+)
+def test_numbers_that_are_no_classes_are_refused(found, truth, message):
+    with pytest.raises(InputError, match=message):
+        SemanticEvaluation.of(NAMES, found, truth, "x")
+    # Where nothing is labelled, anything may be predicted.
+    assert SemanticEvaluation.of(NAMES, [0, 1], [0, 1]).table.total == 1
+
+
+def test_figures_of_other_classes_are_not_joined():
+    one = SemanticEvaluation.of(NAMES, [1], [1])
+    other = SemanticEvaluation.of(("x", "y"), [1], [1])
+    with pytest.raises(InputError, match="a, b, c and of the classes x, y do not add up"):
+        SemanticEvaluation.joined([one, other])

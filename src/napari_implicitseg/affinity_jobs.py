@@ -13,6 +13,7 @@ from napari_implicitseg.config import TrainConfig
 from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.folder import load_model
+from napari_implicitseg.models.semantic import SemanticModel
 from napari_implicitseg.models.volume_checks import with_channel
 from napari_implicitseg.training.examples import as_volumes
 from napari_implicitseg.volumes import read_image, read_labels, unit_name
@@ -174,6 +175,11 @@ def predict_affinities(
         If `progress` asked to stop.
     """
     chosen: Any = model if hasattr(model, "predict") else load_model(model)
+    if isinstance(chosen, SemanticModel):
+        raise InputError(
+            f"The model '{chosen.name}' predicts classes, not affinities. Use its own predict, or "
+            "give a model that train_affinities has trained."
+        )
     name = "volume"
     if isinstance(volume, str | os.PathLike):
         name = f"volume '{volume}'"

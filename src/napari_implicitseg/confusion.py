@@ -86,7 +86,7 @@ class SemanticEvaluation:
         Raises
         ------
         InputError
-            If the shapes differ, or all of the truth is unlabelled.
+            If the shapes differ, all of the truth is unlabelled, or a number is no class.
         """
         table = contingency(predicted, truth)
         if not table.total:
@@ -94,6 +94,13 @@ class SemanticEvaluation:
                 f"All pixels of the mask of {name} are unlabelled or ignored: there is nothing to "
                 "measure. Leave the image out, or label some of it."
             )
+        for ids, what in ((table.label_ids, "prediction"), (table.truth_ids, "mask")):
+            odd = [int(i) for i in ids if not 1 <= int(i) <= len(classes)]
+            if odd:
+                raise InputError(
+                    f"The {what} of {name} holds {odd[0]}; the {len(classes)} classes are 1 to "
+                    f"{len(classes)}, and 0 in a mask is unlabelled. Correct it."
+                )
         ious = class_ious(table)
         scores = ImageScores(
             name=name,
@@ -111,11 +118,16 @@ class SemanticEvaluation:
         Raises
         ------
         InputError
-            If there is none.
+            If there is none, or they are of other classes.
         """
         if not parts:
             raise InputError("There is no image to measure. Give at least one with its mask.")
         first, *others = parts
+        if other := next((part for part in others if part.classes != first.classes), None):
+            raise InputError(
+                f"Figures of the classes {', '.join(first.classes)} and of the classes "
+                f"{', '.join(other.classes)} do not add up. Join those of the same classes."
+            )
         return cls(
             classes=first.classes,
             table=first.table.merged(*(part.table for part in others)),

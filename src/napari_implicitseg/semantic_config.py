@@ -56,6 +56,8 @@ _LEAST = {
     "workers": 0,
 }
 _MAY_BE_NONE = ("depth",)
+_MOST_CLASSES = 255
+_LARGEST = (1 << 63) - 1
 _RANGES = {
     "balanced_share": (0.0, 1.0),
     "class_balance": (0.0, 1.0),
@@ -80,8 +82,8 @@ class SemanticConfig:
         values there are, in ascending order: of masks with 0, 127 and 255 the
         classes are 127 and 255, and 0 too where `zero` says so. A colour is 0xRRGGBB.
     colours : bool
-        Whether masks are read as colours also where they are palettes or grey; those that
-        are coloured always are.
+        Whether masks are read as colours also where they are palettes or grey. All files are
+        where one of them is coloured; arrays only where this says so.
     zero : {"unlabelled", "background"}
         What 0 says in masks: nothing, or that it is a class, the first.
     ignore : int or None
@@ -256,16 +258,38 @@ class SemanticConfig:
             raise InputError(f"classes is {names!r}; give their names, such as ('cell', 'edge').")
         if len(set(names)) != len(names):
             raise InputError(f"classes is {names!r}; give each a name of its own.")
-        if self.ignore is not None and type(self.ignore) is not int:
-            raise InputError(f"ignore is {self.ignore!r}; give a whole number, or None.")
+        if len(names) > _MOST_CLASSES:
+            raise InputError(
+                f"There are {len(names)} classes; at most {_MOST_CLASSES} are learned."
+            )
+        if self.ignore is not None and not _fits(self.ignore):
+            raise InputError(
+                f"ignore is {self.ignore!r}; give a whole number up to {_LARGEST}, or None."
+            )
         if values is None:
             return
         if not _are_whole(values) or len(set(values)) != len(values) or len(values) < 2:
             raise InputError(f"values is {values!r}; give different whole numbers, two at least.")
+        if not all(map(_fits, values)):
+            raise InputError(f"values is {values!r}; give whole numbers up to {_LARGEST}.")
+        if len(values) > _MOST_CLASSES:
+            raise InputError(
+                f"There are {len(values)} values; at most {_MOST_CLASSES} are learned."
+            )
+        if self.ignore in values:
+            raise InputError(
+                f"The value {self.ignore} is a class by values ({', '.join(map(str, values))}) and "
+                "says nothing by ignore. Leave it out of one of them."
+            )
         if names and len(names) != len(values):
             raise InputError(
                 f"There are {len(names)} classes and {len(values)} values; give one of each."
             )
+
+
+def _fits(value: object) -> bool:
+    """Whether this is a whole number that a mask may hold."""
+    return type(value) is int and abs(value) <= _LARGEST
 
 
 def _are_whole(values: object) -> bool:

@@ -5,33 +5,27 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.channels import channels_before, with_channels
-from napari_implicitseg.models.class_values import packed_colours
+from napari_implicitseg.models.channels import channels_before, in_sentence, with_channels
+from napari_implicitseg.semantic_masks import MaskFile, check_no_colours, decoded, mask_array
 from napari_implicitseg.training.array_cache import LoadedArray
-from napari_implicitseg.training.arrays import CroppedArray, as_array
+from napari_implicitseg.training.arrays import CroppedArray, as_array, in_memory
 from napari_implicitseg.training.labelled import TrainingVolume
-from napari_implicitseg.training.value_counts import count_blocks
-from napari_implicitseg.volumes.files import open_volume, place_of, read_image, read_labels
+from napari_implicitseg.training.value_counts import MOST_VALUES, count_blocks
+from napari_implicitseg.volumes.files import place_of, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Collection, Sequence
 
     from napari_implicitseg.training.array_cache import ArrayCache
 
 __all__ = ["ReadPair", "is_path", "name_of", "read_pair", "volume_with_channels"]
 
 _ALPHA, _COLOURS = 4, 3
-_LOSSY = (".jpg", ".jpeg")
-# Files of these are decoded as a whole, however large they are.
-_PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,11 +40,22 @@ class ReadPair:
         Whether values are packed colours.
     unit : str
         Of the pixel size; "" if unknown.
+    mask : MaskFile or None
+        Where the mask is, if it is in a file.
     """
 
     volume: TrainingVolume
     colours: bool
     unit: str
+    mask: MaskFile | None = None
+
+    def in_colours(self, cache: ArrayCache, values: Collection[int] | None) -> ReadPair:
+        """Return it with its mask as packed colours, as others of its set are."""
+        if self.colours or self.mask is None:
+            return self
+        file = replace(self.mask, colours=True)
+        labels = _mask_of(file, self.volume.name, cache, values)
+        return replace(self, volume=replace(self.volume, labels=labels), colours=True, mask=file)
 
 
 def read_pair(
@@ -63,6 +68,7 @@ def read_pair(
     spacing: Sequence[float] | None,
     channel_axis: int | None,
     channels: int | None,
+    values: Collection[int] | None,
 ) -> ReadPair:
     """Read an image and its mask, to see that they are whole and go together.
 
@@ -73,17 +79,23 @@ def read_pair(
         Of the image, for messages.
     cache : ArrayCache
         Keeps what was read for a while; what it forgets is read again when it is asked for.
-    colours, spacing, channel_axis, channels
+    colours, spacing, channel_axis, channels, values
         See `open_pairs`.
 
     Raises
     ------
     InputError
-        If they differ in shape, or channels do not fit.
+        If they differ in shape, channels do not fit, or a pixel of an image that is read as a
+        whole is no number.
     FileError
         If one cannot be read.
     """
-    labels, packed = _mask(mask, name, cache, colours=colours)
+    file = MaskFile(mask, colours) if is_path(mask) else None
+    if file is None:
+        labels, packed = mask_array(mask, name, colours=colours)
+    else:
+        labels = _mask_of(file, name, cache, values)
+        packed = file.is_packed
     shape = tuple(int(n) for n in labels.shape)
     size, unit = None, ""
     if is_path(image):
@@ -91,17 +103,59 @@ def read_pair(
         raw: Any = LoadedArray.first_read(found.read, cache, name)
         size, unit = found.spacing, found.unit
     else:
-        raw = _arranged(as_array(image, name), shape, channel_axis, name, channels)
+        raw = as_array(image, in_sentence(name))
+        raw = _arranged(raw, shape, channel_axis, name, channels, said=channel_axis is not None)
+    if raw.dtype.kind not in "biuf":
+        raise InputError(
+            f"The {in_sentence(name)} has dtype {raw.dtype}; needed are real numbers. Convert it."
+        )
     if 0 in raw.shape:
         raise InputError(f"{_begun(name)} is empty: its shape is {tuple(raw.shape)}.")
-    if isinstance(labels, LoadedArray) and labels.is_whole and labels.dtype.kind in "iub":
-        labels.counts = count_blocks(labels)
-    if spacing is not None:
-        size = tuple(float(s) for s in spacing)
-    if size is not None and len(size) != len(shape):
-        size = size[-len(shape) :] if len(size) > len(shape) else None
+    size = _cut(size, len(shape)) if spacing is None else _given(spacing, len(shape), name)
     volume = TrainingVolume(raw=raw, labels=labels, spacing=size, name=name)
-    return ReadPair(volume=volume, colours=packed, unit=unit)
+    _check_numbers(volume)
+    return ReadPair(volume=volume, colours=packed, unit=unit, mask=file)
+
+
+def _mask_of(
+    file: MaskFile, name: str, cache: ArrayCache, values: Collection[int] | None
+) -> LoadedArray:
+    """Read a mask for the first time, and count its values."""
+    labels = LoadedArray.first_read(file.read, cache, f"The mask of {name}")
+    if labels.is_whole and labels.dtype.kind in "iub":
+        labels.counts = count_blocks(labels, most=MOST_VALUES, only=values)
+    return labels
+
+
+def _check_numbers(volume: TrainingVolume) -> None:
+    """Refuse an image that is in memory, or was just read, if a pixel is NaN or infinite."""
+    raw = volume.raw
+    if raw.dtype.kind != "f" or not (in_memory(raw) or getattr(raw, "is_whole", False)):
+        return
+    values = np.asarray(raw)
+    # The least and the largest are NaN or infinite if any is, and need no array of their own.
+    if not (np.isfinite(values.min()) and np.isfinite(values.max())):
+        volume.read_raw(tuple(slice(0, n) for n in volume.shape))
+
+
+def _cut(size: tuple[float, ...] | None, axes: int) -> tuple[float, ...] | None:
+    """Return what a file says of the axes that its mask has, too."""
+    return size[-axes:] if size is not None and len(size) >= axes else None
+
+
+def _given(spacing: Any, axes: int, name: str) -> tuple[float, ...]:
+    """Return the pixel size that was given; one number is for all axes."""
+    try:
+        size = tuple(float(s) for s in np.atleast_1d(np.asarray(spacing, float)))
+    except (TypeError, ValueError):
+        size = ()
+    size = size * axes if len(size) == 1 else size
+    if len(size) != axes or not all(0 < s < float("inf") for s in size):
+        raise InputError(
+            f"spacing is {spacing!r}, but {name} has {axes} axes; give one positive number for "
+            "each."
+        )
+    return size
 
 
 def volume_with_channels(volume: TrainingVolume, wanted: int) -> TrainingVolume:
@@ -112,7 +166,7 @@ def volume_with_channels(volume: TrainingVolume, wanted: int) -> TrainingVolume:
     InputError
         If its own do not fit.
     """
-    raw, name = volume.raw, _image_of(volume.name)
+    raw, name = volume.raw, in_sentence(volume.name)
     count = int(raw.shape[0])
     if count == wanted:
         return volume
@@ -161,59 +215,32 @@ class _ImageFile:
         grid = volume.grid(volume.channel_axis)
         self.spacing, self.unit = grid.spacing, grid.units[-1] if grid.units else ""
         axis = volume.channel_axis if self.channel_axis is None else self.channel_axis
-        data = _decoded(volume.data, self.path)
-        return _arranged(data, self.shape, axis, self.name, self.channels)
-
-
-@dataclass(slots=True)
-class _MaskFile:
-    """A mask in a file.
-
-    Attributes
-    ----------
-    is_packed : bool
-        Whether its values are packed colours, once it was read.
-    """
-
-    path: Any
-    colours: bool
-    is_packed: bool = False
-
-    def read(self) -> Any:
-        """Read or open it: one number per pixel."""
-        place = place_of(self.path)
-        volume = open_volume(place, name="mask", labels=not self.colours)
-        axis = volume.channel_axis
-        if axis is not None and volume.shape[axis] in (_COLOURS, _ALPHA):
-            data = np.asarray(volume.data)
-            first, *others = (np.take(data, i, axis) for i in range(_COLOURS))
-            if not self.colours and all(np.array_equal(first, other) for other in others):
-                return first
-            self.is_packed = True
-            return _packed(data, axis)
-        is_read = axis is None and not self.colours and volume.data.dtype.kind in "iub"
-        if not is_read or Path(place).suffix.lower() in _LOSSY:
-            volume = read_labels(self.path, name="mask")
-        if not self.colours:
-            return _decoded(volume.data, self.path)
-        self.is_packed = True
-        return packed_colours(np.stack([np.asarray(volume.data)] * _COLOURS, axis=-1))
+        data = decoded(volume.data, self.path)
+        said = self.channel_axis is not None
+        return _arranged(data, self.shape, axis, self.name, self.channels, said=said)
 
 
 def _arranged(
-    raw: Any, shape: tuple[int, ...], axis: int | None, name: str, channels: int | None
+    raw: Any,
+    shape: tuple[int, ...],
+    axis: int | None,
+    name: str,
+    channels: int | None,
+    *,
+    said: bool,
 ) -> Any:
-    """Return an image as (C, *S), without transparency."""
+    """Return an image as (C, *S), without transparency unless it was said to be channels."""
     axis = _channel_axis(tuple(int(n) for n in raw.shape), shape, axis, name)
     last = axis is not None and axis % len(raw.shape) == len(raw.shape) - 1
     raw = channels_before(raw, axis)
-    if last and int(raw.shape[0]) == _ALPHA and raw.dtype == np.uint8:
+    is_opacity = last and not said and channels != _ALPHA and raw.dtype == np.uint8
+    if is_opacity and int(raw.shape[0]) == _ALPHA:
         whole = tuple(slice(0, n) for n in shape)
         opaque = (slice(0, _COLOURS), *whole)
         raw = raw[:_COLOURS] if isinstance(raw, np.ndarray) else CroppedArray(raw, opaque)
     if channels is None or channels == int(raw.shape[0]):
         return raw
-    return with_channels(_sliceable(raw), channels, _image_of(name))
+    return with_channels(_sliceable(raw), channels, in_sentence(name))
 
 
 def _sliceable(raw: Any) -> Any:
@@ -223,32 +250,11 @@ def _sliceable(raw: Any) -> Any:
     return CroppedArray(raw, tuple(slice(0, int(n)) for n in raw.shape))
 
 
-def _mask(mask: Any, name: str, cache: ArrayCache, *, colours: bool) -> tuple[Any, bool]:
-    """Read a mask: one number per pixel; also say whether it is a packed colour."""
-    if not is_path(mask):
-        values = as_array(mask, f"mask of {name}")
-        is_coloured = len(values.shape) == 3 and int(values.shape[-1]) in (_COLOURS, _ALPHA)
-        return (_packed(values, -1), True) if colours and is_coloured else (values, False)
-    file = _MaskFile(mask, colours)
-    labels = LoadedArray.first_read(file.read, cache, f"The mask of {name}")
-    return labels, file.is_packed
-
-
-def _decoded(data: Any, path: Any) -> Any:
-    """Return the array of a picture, which is in memory, also of a large one."""
-    is_picture = Path(place_of(path)).suffix.lower() in _PICTURES
-    return np.asarray(data) if is_picture else data
-
-
-def _packed(data: Any, axis: int) -> NDArray[np.int64]:
-    """Return colours as one number per pixel."""
-    return packed_colours(np.moveaxis(np.asarray(data), axis, -1)[..., :_COLOURS])
-
-
 def _channel_axis(
     image: tuple[int, ...], mask: tuple[int, ...], axis: int | None, name: str
 ) -> int | None:
     """Find which axis of an image its mask does not have."""
+    check_no_colours(image, mask, name)
     if len(mask) not in (2, 3):
         raise InputError(
             f"The mask of {name} has {len(mask)} axes, shape {mask}; needed are 2 or 3. Give one "
@@ -256,6 +262,11 @@ def _channel_axis(
         )
     if image == mask:
         return None
+    if axis is not None and not (_is_whole(axis) and -len(image) <= axis < len(image)):
+        raise InputError(
+            f"channel_axis is {axis!r}, but {name} has {len(image)} axes: give 0 to "
+            f"{len(image) - 1}."
+        )
     tried = range(len(image) - 1, -1, -1) if axis is None else [axis % len(image)]
     for one in tried:
         if image[:one] + image[one + 1 :] == mask:
@@ -266,9 +277,9 @@ def _channel_axis(
     )
 
 
-def _image_of(name: str) -> str:
-    """Name an image after "The"."""
-    return f"image {name}" if name.startswith("'") else name.removeprefix("the ")
+def _is_whole(value: Any) -> bool:
+    """Whether this is a whole number."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _begun(name: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.semantic_pairing import (
+    counted,
+    image_files,
+    images_without_masks,
+    pair_files,
+)
 from napari_implicitseg.semantic_reading import (
     ReadPair,
     is_path,
@@ -23,7 +27,7 @@ from napari_implicitseg.volumes.ome_zarr import is_zarr
 from napari_implicitseg.volumes.stores import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.training.labelled import TrainingVolume
@@ -34,15 +38,9 @@ __all__ = [
     "images_without_masks",
     "open_pairs",
     "pair_files",
-    "told_name",
 ]
 
-_EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".h5", ".hdf5", ".zarr")
-_MASK = r"[-_. ](mask|masks|label|labels|truth|gt|seg|segmentation|annotation|annotations|classes)"
-_IMAGE = r"[-_. ](image|img|raw|em)"
-_ENDS = re.compile(f"{_MASK}$", re.IGNORECASE)
 _COLOURS = 3
-_QUOTE = "'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +57,15 @@ class Opened:
         Files that could not be read.
     unit : str
         Of the pixel size; "" if unknown.
-    listed : int
-        How many images there are, with those that were skipped or not chosen.
+    names : tuple of str
+        Of all images there are, with those that were skipped or not chosen.
     """
 
     volumes: tuple[TrainingVolume, ...]
     colours: bool
     skipped: tuple[str, ...]
     unit: str
-    listed: int
+    names: tuple[str, ...]
 
 
 def open_pairs(
@@ -79,7 +77,8 @@ def open_pairs(
     channel_axis: int | None = None,
     channels: int | None = None,
     keep: int = KEPT_BYTES,
-    chosen: Callable[[str], bool] | None = None,
+    chosen: Callable[[Sequence[str]], Collection[str]] | None = None,
+    values: Collection[int] | None = None,
     progress: Progress | None = None,
 ) -> Opened:
     """Read images and masks, wherever they are.
@@ -92,7 +91,7 @@ def open_pairs(
     images, masks : array, path, or a sequence of these
         Two folders, or one given twice, hold pairs by name.
     colours : bool
-        Read masks as colours where they are palettes.
+        Read masks as colours where they are palettes or grey, as all are where one is coloured.
     spacing : sequence of float, optional
         Pixel size; by default what the files say.
     channel_axis : int, optional
@@ -102,7 +101,9 @@ def open_pairs(
     keep : int
         Bytes of images and masks of files that stay in memory.
     chosen : callable, optional
-        Whether to read an image, by its name in descriptions of models; by default all are.
+        Called with the names of all images, says which are read; by default all are.
+    values : collection of int, optional
+        What is counted of the values of masks; by default all, of up to 258.
     progress : callable, optional
         Called as ``progress(0.0, message)`` for each image; may raise `Cancelled`.
 
@@ -120,11 +121,8 @@ def open_pairs(
     """
     pairs = _as_pairs(images, masks)
     names = [name_of(image, number, len(pairs)) for number, (image, _) in enumerate(pairs, 1)]
-    wanted = [
-        (name, *pair)
-        for name, pair in zip(names, pairs, strict=True)
-        if chosen is None or chosen(told_name(name))
-    ]
+    to_read = set(names if chosen is None else chosen(names))
+    wanted = [(name, *pair) for name, pair in zip(names, pairs, strict=True) if name in to_read]
     cache = ArrayCache(keep)
     read: list[ReadPair] = []
     failed: list[tuple[str, FileError]] = []
@@ -141,6 +139,7 @@ def open_pairs(
                 spacing=spacing,
                 channel_axis=channel_axis,
                 channels=channels,
+                values=values,
             )
         except FileError as error:
             failed.append((name, error))
@@ -148,22 +147,19 @@ def open_pairs(
         read.append(pair)
     if failed:
         _tell_of_skipped(failed, len(wanted))
+    if in_colours := any(pair.colours for pair in read):
+        read = [pair.in_colours(cache, values) for pair in read]
     volumes = [pair.volume for pair in read]
     if channels is None and volumes:
         usual = _usual_channels(volumes)
         volumes = [volume_with_channels(volume, usual) for volume in volumes]
     return Opened(
         volumes=tuple(volumes),
-        colours=any(pair.colours for pair in read),
+        colours=in_colours,
         skipped=tuple(name for name, _ in failed),
         unit=next((pair.unit for pair in read if pair.unit), ""),
-        listed=len(pairs),
+        names=tuple(names),
     )
-
-
-def told_name(name: str) -> str:
-    """Return the name of an image as descriptions of models have it: a file without folders."""
-    return f"'{Path(name.strip(_QUOTE)).name}'" if name.startswith(_QUOTE) else name
 
 
 def _tell_of_skipped(failed: Sequence[tuple[str, FileError]], count: int) -> None:
@@ -171,138 +167,11 @@ def _tell_of_skipped(failed: Sequence[tuple[str, FileError]], count: int) -> Non
     if len(failed) == count:
         raise failed[0][1]
     told = list_some([" ".join(str(error).split()) for _, error in failed])
+    are, theirs = ("is", "it or its mask") if len(failed) == 1 else ("are", "they or their masks")
     warnings.warn(
-        f"{len(failed)} of {count} images are skipped, as they or their masks cannot be read: "
-        f"{told}",
+        f"{len(failed)} of {count} images {are} skipped, as {theirs} cannot be read: {told}",
         stacklevel=4,
     )
-
-
-def image_files(folder: Path) -> list[Path]:
-    """List the images of a folder, and the OME-Zarrs, by name.
-
-    Raises
-    ------
-    FileError
-        If there is none.
-    """
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".")
-    )
-    if not found:
-        raise FileError(
-            f"The folder '{folder}' holds no images; needed are files that end in "
-            f"{', '.join(_EXTENSIONS)}. Check the path."
-        )
-    return found
-
-
-def images_without_masks(folder: Path) -> list[Path]:
-    """List the images of a folder, but not masks that lie beside their images.
-
-    Warns
-    -----
-    UserWarning
-        If there are such masks.
-
-    Raises
-    ------
-    FileError
-        If there is no image.
-    """
-    found = image_files(folder)
-    stems = {re.sub(f"{_IMAGE}$", "", path.stem, flags=re.IGNORECASE) for path in found}
-    masks = [p.name for p in found if _ENDS.search(p.stem) and _ENDS.sub("", p.stem) in stems]
-    if masks:
-        warnings.warn(
-            f"{len(masks)} files are masks of others by their names and left out: "
-            f"{list_some(masks)}.",
-            stacklevel=2,
-        )
-    left_out = set(masks)
-    return [path for path in found if path.name not in left_out]
-
-
-def pair_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """Pair the files of two folders, or of one, by name.
-
-    A mask has the stem of its image, alone or with more after it: NAME_mask, NAME_label,
-    NAME_truth and the like first, else any one NAME_....
-
-    Warns
-    -----
-    UserWarning
-        If files are left over.
-
-    Raises
-    ------
-    FileError
-        If there is no pair.
-    """
-    first, second = image_files(images), image_files(masks)
-    same = images.resolve() == masks.resolve()
-    if same:
-        second = [path for path in second if not path.stem.endswith(("_image", "_img", "_raw"))]
-    pairs: list[tuple[Path, Path]] = []
-    masks_by_name = _ByName(second)
-    for path in sorted(first, key=lambda p: -len(p.stem)):
-        mask = masks_by_name.taken(path, same=same)
-        if mask is not None:
-            pairs.append((path, mask))
-    pairs.sort()
-    if not pairs:
-        raise FileError(
-            f"No image of '{images}' has a mask in '{masks}': there are {first[0].name} and "
-            f"{second[0].name if second else 'none'}. Name masks like their images, such as "
-            "cell1.png and cell1_mask.png."
-        )
-    used = {path for pair in pairs for path in pair}
-    alone = [path.name for path in first if path not in used]
-    told = set(alone)
-    spare = [path.name for path in second if path not in used and path.name not in told]
-    for names, what in ((alone, "images have no mask"), (spare, "masks have no image")):
-        if names:
-            warnings.warn(
-                f"{len(names)} {what} and are left out: {list_some(names)}.", stacklevel=2
-            )
-    return pairs
-
-
-class _ByName:
-    """Masks by the names their images may have; folders hold thousands of them."""
-
-    def __init__(self, masks: Sequence[Path]) -> None:
-        self._left = set(masks)
-        self._stems: dict[str, list[Path]] = defaultdict(list)
-        self._named: dict[str, list[Path]] = defaultdict(list)
-        self._longer: dict[str, list[Path]] = defaultdict(list)
-        for mask in masks:
-            stem = mask.stem
-            self._stems[stem].append(mask)
-            if _ENDS.search(stem):
-                self._named[_ENDS.sub("", stem).lower()].append(mask)
-            for cut in re.finditer(r"[-_. ](?=.)", stem):
-                self._longer[stem[: cut.start()]].append(mask)
-
-    def taken(self, image: Path, *, same: bool) -> Path | None:
-        """Return the mask of an image, which is no other's then, if there is just one."""
-        base = re.sub(f"{_IMAGE}$", "", image.stem, flags=re.IGNORECASE)
-        found = self._free(self._named.get(base.lower(), []), image)
-        if not found and not same:
-            stems = {image.stem, base}
-            found = self._free([m for s in stems for m in self._stems.get(s, [])], image)
-        if not found and not _ENDS.search(image.stem):
-            found = self._free(self._longer.get(base, []), image)
-        if len(found) != 1:
-            return None
-        self._left.discard(found[0])
-        return found[0]
-
-    def _free(self, masks: Sequence[Path], image: Path) -> list[Path]:
-        """Return those that are nobody's yet, and not the image itself."""
-        return [mask for mask in masks if mask in self._left and mask != image]
 
 
 def _as_pairs(images: Any, masks: Any) -> list[tuple[Any, Any]]:
@@ -316,7 +185,8 @@ def _as_pairs(images: Any, masks: Any) -> list[tuple[Any, Any]]:
     ours, theirs = _listed(images), _listed(masks)
     if len(ours) != len(theirs):
         raise InputError(
-            f"There are {len(ours)} images but {len(theirs)} masks. Give one mask for each image."
+            f"There {counted(len(ours), 'image')} but {len(theirs)} "
+            f"mask{'' if len(theirs) == 1 else 's'}. Give one mask for each image."
         )
     if not ours:
         raise InputError("There are no images. Give at least one with its mask.")

@@ -183,3 +183,77 @@ def test_values_map_to_classes_and_odd_ones_are_refused():
     loose = ClassValues(values=(0, 255), strict=False)
     assert loose(np.array([0, 9, 255])).tolist() == [1, 0, 2]
     assert packed_colours([[255, 0, 1]]).tolist() == [0xFF0001]
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        ("x.png", {}, "The image is 'x.png', which is no array of numbers"),
+        (None, {}, "The image is None, which is no array"),
+        (np.float32(3), {}, "has 0 axes"),
+        (np.zeros(9), {}, "has 1 axis, shape"),
+        (np.zeros((9, 9), complex), {}, "dtype complex128"),
+        (np.zeros((9, 9, 3)), {"channel_axis": "c"}, "channel_axis is 'c'; give the number"),
+        (np.zeros((9, 9)), {"device": "abacus"}, "device is 'abacus'"),
+        (np.full((9, 9), np.nan), {"name": "'a.tif'"}, "^The image 'a.tif' is NaN"),
+        (np.full((9, 9), np.nan), {"name": "the image"}, "^The image is NaN"),
+        (np.zeros((40, 50, 2)), {}, "^The image has 2 channels; needed are 3"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(image, options, message):
+    with pytest.raises(InputError, match=message):
+        _model(channels=3).predict(image, **options)
+
+
+def test_a_network_for_volumes_takes_no_image(image):
+    with pytest.raises(InputError, match=r"has 2 axes, shape \(45, 61\); the model .* volumes"):
+        _model(3).predict(image)
+
+
+def test_the_short_axis_holds_channels(image):
+    model, grey = _model(channels=3), _model()
+    wanted = model.predict(image)
+    np.testing.assert_array_equal(model.predict(image[..., None]), wanted)
+    stack = np.stack([np.stack([image, image // 2, image // 3], -1)] * 6)
+    with pytest.raises(InputError, match="has 3 channels; needed is 1"):
+        grey.predict(stack)
+    assert grey.predict(np.stack([stack[..., 0]] * 3, -1)).shape == (6, *image.shape)
+
+
+def test_devices_and_classes_may_be_named_in_any_way(image):
+    model = _model()
+    wanted = model.predict_proba(image, device=torch.device("cpu"))
+    np.testing.assert_array_equal(model.predict_proba(image, device="auto"), wanted)
+    np.testing.assert_array_equal(model.evidence(image, np.int64(2)), wanted[1])
+    with pytest.raises(InputError, match="has no class 4"):
+        model.number_of(np.int64(4))
+
+
+def test_a_pixel_size_of_no_unit_is_told_without_one(image):
+    with pytest.warns(UserWarning, match=r"learned from \(1.0, 1.0\)\. Results may be poor"):
+        _model().predict(image, spacing=(9, 9))
+
+
+@pytest.mark.parametrize(("images", "masks"), [(2, 1), (1, 2)])
+def test_images_without_masks_are_not_measured(image, images, masks):
+    model = _model()
+    truth = model.predict(image)
+    with pytest.raises(InputError, match="There are 1 (masks|images) but more"):
+        model.evaluate([image] * images, [truth] * masks)
+    with pytest.raises(InputError, match="mask of image 1 has dtype float64; classes are integers"):
+        model.evaluate([image], [truth + 0.7])
+
+
+def test_values_beyond_those_of_masks_are_refused(tmp_path):
+    for value in (2**63, 2**70, -(2**63)):
+        with pytest.raises(InputError, match="use numbers up to 9223372036854775807"):
+            ClassValues(values=(1, value))
+    huge = np.array([[2**63 + 5, 1]], np.uint64)
+    assert ClassValues(values=(1, 2), strict=False)(huge).tolist() == [[0, 1]]
+    with pytest.raises(InputError, match="holds 9223372036854775813, which is no class"):
+        ClassValues(values=(1, 2))(huge)
+    _model().save(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "values": [2**70, 1, 2]}))
+    with pytest.raises(FileError, match="holds no model that works"):
+        load_model(tmp_path / "m")

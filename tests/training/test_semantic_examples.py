@@ -11,6 +11,7 @@ import pytest
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.semantic_config import SemanticConfig
+from napari_implicitseg.training import held_parts
 from napari_implicitseg.training.labelled import TrainingVolume
 from napari_implicitseg.training.semantic_examples import class_examples
 from napari_implicitseg.training.semantic_patches import ClassSampler
@@ -79,8 +80,72 @@ def test_masks_that_teach_nothing_are_refused(masks, options, message):
         class_examples(_volumes(*masks), dataclasses.replace(ALL, **options))
 
 
+@pytest.mark.parametrize("value", [2**32 - 1, 2**40, 2**63 - 1])
+def test_values_far_apart_are_two_classes(value):
+    with pytest.warns(UserWarning, match=f"1 is class 1 .*{value} is class 2"):
+        found = class_examples(_volumes(_wide(1, value)), ALL)
+    assert found.values == (1, value)
+    assert set(np.unique(found.taught[0].labels)) == {1, 2}
+
+
+def _many(count: int, first: int = 1) -> np.ndarray:
+    return np.arange(first, first + count)[None].repeat(3, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("mask", "options", "count"),
+    [
+        (_many(65, 0), {}, 64),
+        (_many(255), {"classes": tuple(f"c{i}" for i in range(255))}, 255),
+        (_many(256, 0), {"classes": tuple(f"c{i}" for i in range(255))}, 255),
+        (_many(5000), {"values": (7, 4000)}, 2),
+        (_many(5000), {"values": tuple(range(1, 256))}, 255),
+        (_many(100).astype(np.uint64) + np.uint64(2**63), {"values": (7, 4000)}, 0),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Values of the masks become")
+def test_many_values_are_classes_where_somebody_says_so(mask, options, count):
+    config = dataclasses.replace(ALL, **options)
+    mask = mask.astype(np.uint64)
+    if not count:
+        with pytest.raises(InputError, match="nothing to learn"):
+            class_examples(_volumes(mask), config)
+        return
+    found = class_examples(_volumes(mask), config)
+    assert len(found.classes) == count
+    assert np.count_nonzero(np.unique(found.taught[0].labels)) == count
+
+
+def test_values_that_are_too_large_are_told_as_they_are():
+    mask = _wide(1, 2).astype(np.uint64) + np.uint64(2**63)
+    with pytest.raises(InputError, match="holds 9223372036854775810; values of classes are at"):
+        class_examples(_volumes(mask), ALL)
+
+
+@pytest.mark.parametrize("options", [{"classes": ("a", "b", "c")}, {"values": (1, 2, 9)}])
+@pytest.mark.filterwarnings("ignore:There is one image only")
+def test_a_class_that_a_single_image_lacks_is_told(options):
+    mask = np.tile(_wide(1, 2), (4, 4))
+    for held_out in (0.0, 0.25):
+        config = SemanticConfig(held_out=held_out, **options)
+        with pytest.warns(UserWarning, match="No mask has (c|class 3): it cannot be learned"):
+            class_examples(_volumes(mask), config)
+
+
+@pytest.mark.filterwarnings("ignore:There is one image only")
+def test_a_class_that_only_the_held_out_part_has_is_told(monkeypatch):
+    mask = np.tile(_wide(1, 2), (4, 4))
+    mask[-1, :3] = 3
+    monkeypatch.setattr(held_parts, "_ends", lambda *_: iter([(slice(30, 40), slice(0, 32))]))
+    monkeypatch.setattr(held_parts, "_boxes", lambda *_: iter(()))
+    with pytest.warns(
+        UserWarning, match="Only the held-out part y 30 to 39 has class 3: it cannot"
+    ):
+        class_examples(_volumes(mask), SemanticConfig(held_out=0.25))
+
+
 def test_an_image_of_which_all_is_ignored_is_left_out_with_its_name():
-    with pytest.warns(UserWarning, match="1 of 3 images are left out.*image 2"):
+    with pytest.warns(UserWarning, match="1 of 3 images is left out.*image 2"):
         found = class_examples(_volumes(_wide(1, 2), _wide(0), _wide(2, 1)), ALL)
     assert [v.name for v in found.taught] == ["image 1", "image 3"]
 

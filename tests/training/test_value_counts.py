@@ -29,6 +29,14 @@ def test_too_many_values_are_none():
     assert count_blocks(np.arange(64).reshape(4, 16)) is not None
 
 
+def test_of_many_values_those_that_are_wanted_are_counted():
+    mask = np.arange(90_000, dtype=np.uint64).reshape(300, 300) + np.uint64(2**63)
+    mask[:2, :5] = 7
+    counts = count_blocks(mask, only=(7, 9))
+    assert counts.totals() == {7: 10}
+    assert count_blocks(mask, only=(9,)).totals() == {}
+
+
 def test_counts_of_classes_are_those_of_their_values():
     counts = count_blocks(np.array([[9, 9, 5, 0]])).of_classes((5, 7, 9))
     assert counts.table.tolist() == [[1, 0, 2]]

@@ -48,14 +48,31 @@ def unfinished(folder):
     load_semantic(folder / "mine")
 
 
-def bad(change):
+def bad(change, **options):
     """Begin a training on an image and a mask that were changed."""
 
     def act(folder):
         image, mask = change(*picture())
-        learn(image, mask, folder / "mine", held_out=0)
+        learn(image, mask, folder / "mine", held_out=0, **options)
 
     return act
+
+
+def broken_later(folder):
+    """Begin a training on an image of which a window fails after a step."""
+    image, mask = picture()
+
+    class Failing:
+        shape, dtype, ndim, reads = image.shape, image.dtype, 2, 0
+
+        def __getitem__(self, index):
+            Failing.reads += 1
+            if Failing.reads > 20:
+                raise InputError("It is broken.")
+            return image[index]
+
+    config = SemanticConfig(steps=50, width=4, depth=2, batch_size=1, workers=0, held_out=0)
+    api.train_semantic(Failing(), mask, config=config, out=folder / "mine")
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -73,7 +90,12 @@ def bad(change):
         (lambda f: load_semantic("sstem-2d"), "Open one that was trained for classes, here"),
         (lambda f: learn(*picture(), f / "m", ndim=3), "Choose 2D in Network under Advanced"),
         (bad(lambda i, m: (i, m.astype(float))), "to whole numbers"),
-        (bad(lambda i, m: (i, np.arange(m.size).reshape(m.shape))), "have images and masks"),
+        (
+            bad(lambda i, m: (i, np.arange(m.size).reshape(m.shape)), values=None),
+            "have images and masks",
+        ),
+        (broken_later, "tick 'Go on with the training that is there', and press Train"),
+        (bad(lambda i, m: (i, np.stack([m] * 3, -1))), "Learn from it as a file"),
         (bad(lambda i, m: (i * np.nan, m)), "Replace such"),
     ],
 )

@@ -198,7 +198,7 @@ def train(
         if json_report:
             print(json.dumps({**_about(output, model), **dict(model.metrics), "warnings": told}))
             return
-        pairs = zip(model.values, model.classes, strict=True)
+        pairs = zip(model.shown_values, model.classes, strict=True)
         mapping = ", ".join(f"{i} {name} ({v})" for i, (v, name) in enumerate(pairs, start=1))
         print(f"{output}: classes (and their values in the masks): {mapping}")
         if model.metrics:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.volume_checks import channel_first, with_channel
+from napari_implicitseg.models.volume_checks import channel_first, colours_last, with_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["channels_before", "find_channels", "with_channels"]
+__all__ = ["channels_before", "find_channels", "in_sentence", "with_channels"]
 
 _COLOURS, _WITH_ALPHA = 3, 4
 
@@ -42,8 +42,12 @@ def find_channels(shape: Sequence[int], channels: int, ndim: int) -> int | None:
             return axis
     if channels == 1 and int(shape[-1]) in (_COLOURS, _WITH_ALPHA) and axes == ndim + 1:
         return axes - 1
+    if colours_last(shape) or int(shape[-1]) == 1:
+        return axes - 1
     # A stack of grey sections, for a network of two axes that takes colours.
-    return None if axes == 3 and ndim == 2 and min(shape) > _WITH_ALPHA else 0
+    if axes == 3 and ndim == 2 and min(shape) > _WITH_ALPHA:
+        return None
+    return 0 if int(shape[0]) <= int(shape[-1]) else axes - 1
 
 
 def channels_before(image: Any, axis: int | None) -> Any:
@@ -72,7 +76,13 @@ def with_channels(raw: Any, wanted: int, name: str) -> Any:
         first, *others = np.asarray(raw[:_COLOURS])
         if all(np.array_equal(first, other) for other in others):
             return first[None]
+    has, needed = f"{count} channel{'' if count == 1 else 's'}", "is" if wanted == 1 else "are"
     raise InputError(
-        f"The {name} has {count} channels; needed {'is' if wanted == 1 else 'are'} {wanted}. Give "
-        "all images the same channels, or use a model that was trained on such images."
+        f"The {name} has {has}; needed {needed} {wanted}. Give all images the same channels, or "
+        "use a model that was trained on such images."
     )
+
+
+def in_sentence(name: str) -> str:
+    """Return what to write for an image after "The": a file is an image, too."""
+    return f"image {name}" if name.startswith("'") else name.removeprefix("the ")

@@ -14,12 +14,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["UNLABELLED", "ClassValues", "MappedMask", "packed_colours"]
+__all__ = [
+    "LARGEST",
+    "TRANSPARENT",
+    "UNLABELLED",
+    "ClassValues",
+    "MappedMask",
+    "check_whole",
+    "packed_colours",
+    "shown_value",
+]
 
 UNLABELLED = 0
 """Stands in masks of classes for nothing: not learned from, not measured."""
 
+LARGEST = (1 << 63) - 1
+"""Values of masks go from minus this to this."""
+
+TRANSPARENT = -LARGEST - 1
+"""Stands among packed colours for a pixel that is transparent: it says nothing."""
+
 _BYTES = 256
+_COLOURS, _ALPHA = 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +50,24 @@ class ClassValues:
         Values that mean nothing, beside those of no class where `strict` is false.
     strict : bool
         Whether a value that is in neither is refused. Otherwise it is unlabelled.
+    colours : bool
+        Whether values are packed colours, for messages.
     """
 
     values: tuple[int, ...]
     ignored: tuple[int, ...] = ()
     strict: bool = True
+    colours: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that stand for two classes."""
+        """Refuse values that stand for two classes, or that masks do not hold."""
         if len(set(self.values)) != len(self.values):
             raise InputError(f"The values of the classes are {self.values}; give different ones.")
+        if any(abs(value) > LARGEST for value in (*self.values, *self.ignored)):
+            raise InputError(
+                f"The values of the classes are {self.values}, and those that say nothing "
+                f"{self.ignored}; use numbers up to {LARGEST}."
+            )
 
     def __call__(self, mask: NDArray[Any], name: str = "mask") -> NDArray[np.uint8]:
         """Return the classes of a mask.
@@ -62,29 +86,35 @@ class ClassValues:
         Raises
         ------
         InputError
-            If the mask holds a value that is no class.
+            If the mask holds fractions, or a value that is no class.
         """
+        check_whole(mask, name)
         if mask.dtype == np.uint8 and mask.size > _BYTES:
             return self._of_bytes(mask, name)
         order = np.argsort(self.values)
         values = np.asarray(self.values, np.int64)[order]
-        wide = mask.astype(np.int64, copy=False)
+        wide = _signed(mask)
         places = np.minimum(np.searchsorted(values, wide), len(values) - 1)
         known = values[places] == wide
         classes = np.where(known, (order + 1)[places], UNLABELLED).astype(np.uint8)
         if self.strict:
-            odd = wide[~known & ~np.isin(wide, np.asarray(self.ignored, np.int64))]
+            silent = np.asarray((*self.ignored, TRANSPARENT), np.int64)
+            odd = mask[~known & (~np.isin(wide, silent) | _is_huge(mask))]
             if odd.size:
-                raise InputError(
-                    f"The {name} holds {int(odd[0])}, which is no class: those are "
-                    f"{', '.join(map(str, self.values))}"
-                    + (
-                        f", and {', '.join(map(str, self.ignored))} says nothing"
-                        * bool(self.ignored)
-                    )
-                    + ". Correct the mask, or have the value ignored."
-                )
+                raise self._odd(int(odd[0]), name)
         return classes
+
+    def _odd(self, value: int, name: str) -> InputError:
+        """Return the error for a value that is no class."""
+        shown, known, silent = (
+            ", ".join(shown_value(v, colours=self.colours) for v in some)
+            for some in ((value,), self.values, self.ignored)
+        )
+        also = f", and {silent} says nothing" if silent else ""
+        return InputError(
+            f"The {name} holds {shown}, which is no class: those are {known}{also}. Correct the "
+            "mask, or have the value ignored."
+        )
 
     def _of_bytes(self, mask: NDArray[Any], name: str) -> NDArray[np.uint8]:
         """Return the classes of a mask of bytes, by a table of all there are."""
@@ -128,8 +158,44 @@ class MappedMask:
         return self._meaning(np.asarray(self._source[index]), self._name)
 
 
+def check_whole(mask: Any, name: str = "mask") -> None:
+    """Refuse a mask of fractions, or of anything else that is no whole number.
+
+    Raises
+    ------
+    InputError
+    """
+    if np.dtype(mask.dtype).kind not in "iub":
+        raise InputError(
+            f"The {name} has dtype {mask.dtype}; classes are integers. Convert it, for instance by "
+            "mask.astype('uint8')."
+        )
+
+
 def packed_colours(colours: NDArray[Any] | Sequence[Any]) -> NDArray[np.int64]:
-    """Return colours (..., 3) as one number each: 0xRRGGBB."""
+    """Return colours (..., 3) as one number each: 0xRRGGBB.
+
+    With a fourth number, opacity, those of no opacity become `TRANSPARENT`.
+    """
     wide = np.asarray(colours).astype(np.int64)
     packed: NDArray[np.int64] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    if wide.shape[-1] == _ALPHA:
+        packed[wide[..., _COLOURS] == 0] = TRANSPARENT
     return packed
+
+
+def shown_value(value: int, *, colours: bool) -> str:
+    """Write a value of a mask; a colour as #rrggbb."""
+    return f"#{value:06x}" if colours else str(value)
+
+
+def _signed(mask: NDArray[Any]) -> NDArray[np.int64]:
+    """Return a mask in int64; what that does not hold becomes what is no class."""
+    wide: NDArray[np.int64] = mask.astype(np.int64, copy=False)
+    huge = _is_huge(mask)
+    return np.where(huge, TRANSPARENT, wide) if np.any(huge) else wide
+
+
+def _is_huge(mask: NDArray[Any]) -> NDArray[np.bool_] | np.bool_:
+    """Where a mask holds more than int64 does."""
+    return mask > np.uint64(LARGEST) if mask.dtype == np.uint64 else np.False_

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from napari_implicitseg.confusion import SemanticEvaluation
+from napari_implicitseg.devices import find_device
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.channels import channels_before, find_channels, with_channels
-from napari_implicitseg.models.class_values import ClassValues
+from napari_implicitseg.models.channels import (
+    channels_before,
+    find_channels,
+    in_sentence,
+    with_channels,
+)
+from napari_implicitseg.models.class_outputs import OneClass, Winners, class_objects
+from napari_implicitseg.models.class_values import ClassValues, shown_value
 from napari_implicitseg.models.mirrored import Mirrored
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.tiles import predict_tiles
@@ -19,8 +27,9 @@ from napari_implicitseg.models.volume_checks import checked_volume
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    import torch
     from numpy.typing import NDArray
 
     from napari_implicitseg._types import Progress
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["SemanticModel", "class_objects"]
 
 _MOST_CLASSES = 255
+# Three of space, and one of channels.
+_MOST_AXES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,6 +104,13 @@ class SemanticModel:
         """Channels of the images it takes."""
         return int(self.network.config.in_channels)
 
+    @property
+    def shown_values(self) -> tuple[str, ...]:
+        """`values` as people write them: colours as #rrggbb."""
+        config = self.training.get("config")
+        colours = isinstance(config, Mapping) and config.get("colours") is True
+        return tuple(shown_value(value, colours=colours) for value in self.values)
+
     def number_of(self, name: str | int) -> int:
         """Return the number of a class, from 1, by its name or number.
 
@@ -101,12 +119,14 @@ class SemanticModel:
         InputError
             If there is none.
         """
-        if isinstance(name, int) and not isinstance(name, bool) and 1 <= name <= len(self.classes):
-            return name
-        if name in self.classes:
-            return self.classes.index(str(name)) + 1
+        which: Any = name
+        which = int(which) if isinstance(which, np.integer) else which
+        if type(which) is int and 1 <= which <= len(self.classes):
+            return which
+        if which in self.classes:
+            return self.classes.index(str(which)) + 1
         raise InputError(
-            f"The model '{self.name}' has no class {name!r}; its classes are "
+            f"The model '{self.name}' has no class {which!r}; its classes are "
             f"{', '.join(f'{i} {c}' for i, c in enumerate(self.classes, start=1))}."
         )
 
@@ -142,7 +162,7 @@ class SemanticModel:
         ndarray of uint8, shape (*S)
             Classes from 1.
         """
-        winners = _Winners(options.pop("out", None))
+        winners = Winners(options.pop("out", None))
         self._predicted(image, winners, **options)
         found: NDArray[np.uint8] = winners.classes
         return found
@@ -167,7 +187,8 @@ class SemanticModel:
             a little fewer mistakes.
         precision : {"float32", "bfloat16", "float16"}
             Of the convolutions.
-        device : torch.device or str
+        device : {"auto", "cpu", "cuda", "mps"}, str or torch.device
+            "auto" takes a GPU if there is one.
         out : array-like, optional
             Where to write, shape (C, *S): anything with assignment of slices.
         progress : Progress, optional
@@ -182,7 +203,7 @@ class SemanticModel:
         Raises
         ------
         InputError
-            If axes or channels do not fit, or a pixel is NaN or infinite.
+            If this is no image, axes or channels do not fit, or a pixel is NaN or infinite.
         Cancelled
             If `progress` asked to stop.
         """
@@ -206,7 +227,7 @@ class SemanticModel:
         ndarray of float32, shape (*S)
         """
         chosen = self.number_of(which) - 1
-        one = _One(chosen)
+        one = OneClass(chosen)
         self._predicted(image, one, **options)
         return one.values
 
@@ -241,22 +262,30 @@ class SemanticModel:
         Parameters
         ----------
         images, masks : iterable of array-like
-            As many masks as images. Masks hold the values the model was trained with; others
-            count for nothing.
+            As many masks as images. Masks hold the values the model was trained with, whole
+            numbers; others count for nothing.
         **options
             See `predict_proba`.
 
         Raises
         ------
         InputError
-            If a mask has another shape than its image, or nothing is labelled.
+            If a mask has another shape than its image, there are more of one than of the
+            other, or nothing is labelled.
         """
         meaning = ClassValues(values=self.values, strict=False)
         parts = []
-        for number, (image, mask) in enumerate(zip(images, masks, strict=True), start=1):
+        lacking = object()
+        pairs = itertools.zip_longest(images, masks, fillvalue=lacking)
+        for number, (image, mask) in enumerate(pairs, start=1):
+            if image is lacking or mask is lacking:
+                more, fewer = ("masks", "images") if image is lacking else ("images", "masks")
+                raise InputError(
+                    f"There are {number - 1} {fewer} but more {more}. Give one mask for each image."
+                )
             name = f"image {number}"
             found = self.predict(image, name=name, **options)
-            truth = meaning(np.asarray(mask), f"mask {number}")
+            truth = meaning(np.asarray(mask), f"mask of {name}")
             if truth.shape != found.shape:
                 raise InputError(
                     f"The mask of {name} has shape {truth.shape} but the image {found.shape}. "
@@ -280,14 +309,17 @@ class SemanticModel:
         name: str = "image",
     ) -> Any:
         """Predict into `out`, which may be waiting for its shape."""
-        if not hasattr(image, "shape") or not hasattr(image, "dtype"):
-            image = np.asarray(image)
+        name = in_sentence(name)
+        image = _as_image(image, name)
         if channel_axis is None:
+            self.check_axes(image.shape, name)
             channel_axis = find_channels(image.shape, self.channels, self.ndim)
+        elif not isinstance(channel_axis, int | np.integer):
+            raise InputError(f"channel_axis is {channel_axis!r}; give the number of an axis.")
         fitting = with_channels(channels_before(image, channel_axis), self.channels, name)
         raw, _ = checked_volume(fitting, self, spacing=spacing, channel_axis=0, name=name)
         shape = tuple(int(n) for n in raw.shape[1:])
-        if isinstance(out, _Winners | _One):
+        if isinstance(out, Winners | OneClass):
             out.start((len(self.classes), *shape))
         scaling = self.normalisation.scaling(raw, name)
         return predict_tiles(
@@ -295,80 +327,47 @@ class SemanticModel:
             scaling.reader(raw),
             shape,
             tile_shape=tile_shape,
-            device=torch.device(device),
+            device=find_device(device, large=True) if isinstance(device, str) else device,
             precision=precision,
             activation="softmax",
             out=out,
             progress=progress,
         )
 
+    def check_axes(self, shape: Sequence[int], name: str = "image") -> None:
+        """Refuse an image with too few or too many axes, of which one may hold channels.
 
-def class_objects(classes: Any, number: int, *, min_size: int = 1) -> NDArray[np.uint32]:
-    """Return the connected pieces of one class of a prediction.
+        Raises
+        ------
+        InputError
+        """
+        if not self.ndim <= len(shape) <= _MOST_AXES:
+            images = "2D images (y, x) or stacks of them" if self.ndim == 2 else "volumes (z, y, x)"
+            raise InputError(
+                f"The {in_sentence(name)} has {len(shape)} {'axis' if len(shape) == 1 else 'axes'},"
+                f" shape {tuple(int(n) for n in shape)}; the model '{self.name}' is for {images} "
+                f"of {self.channels} channel{'' if self.channels == 1 else 's'}. Give one such "
+                "image, or choose another model."
+            )
 
-    Parameters
-    ----------
-    classes : array of integers, shape (*S)
-    number : int
-        Of the class.
-    min_size : int
-        Smaller pieces are left out, in pixels.
 
-    Returns
-    -------
-    ndarray of uint32, shape (*S)
-        Ids from 1; pieces touch across faces, not corners.
+def _as_image(image: Any, name: str) -> Any:
+    """Return an array as it is, and anything else as one.
+
+    Raises
+    ------
+    InputError
+        If it holds no numbers.
     """
-    from scipy import ndimage
-
-    found, count = ndimage.label(np.asarray(classes) == number)
-    sizes = np.bincount(found.ravel(), minlength=count + 1)
-    kept = sizes >= min_size
-    kept[0] = False
-    ids = np.where(kept, np.cumsum(kept), 0).astype(np.uint32)
-    labels: NDArray[np.uint32] = ids[found]
-    return labels
-
-
-class _Winners:
-    """Takes probabilities tile by tile and keeps the most probable class, from 1.
-
-    Parameters
-    ----------
-    out : array of integers, optional
-        Where it is written.
-    """
-
-    def __init__(self, out: Any = None) -> None:
-        self.shape: tuple[int, ...] = ()
-        self.classes: Any = out
-
-    def start(self, shape: tuple[int, ...]) -> None:
-        """Get ready for probabilities of a shape."""
-        self.shape = shape
-        if self.classes is None:
-            self.classes = np.empty(shape[1:], np.uint8)
-        elif tuple(self.classes.shape) != shape[1:]:
-            raise InputError(f"out has shape {tuple(self.classes.shape)}; needed is {shape[1:]}.")
-
-    def __setitem__(self, key: tuple[slice, ...], block: NDArray[np.float32]) -> None:
-        """Take a tile."""
-        self.classes[key[1:]] = block.argmax(axis=0).astype(np.uint8) + np.uint8(1)
-
-
-class _One:
-    """Takes probabilities tile by tile and keeps those of one class."""
-
-    def __init__(self, chosen: int) -> None:
-        self.shape: tuple[int, ...] = ()
-        self._chosen = chosen
-        self.values = np.empty(0, np.float32)
-
-    def start(self, shape: tuple[int, ...]) -> None:
-        """Get ready for probabilities of a shape."""
-        self.shape = shape
-        self.values = np.empty(shape[1:], np.float32)
-
-    def __setitem__(self, key: tuple[slice, ...], block: NDArray[np.float32]) -> None:
-        """Take a tile."""
-        self.values[key[1:]] = block[self._chosen]
+    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+        try:
+            found = np.asarray(image)
+        except ValueError as error:
+            raise InputError(f"The {name} is no array: {error}. Give an array.") from error
+        if found.dtype.kind not in "biufc":
+            raise InputError(
+                f"The {name} is {image!r:.60}, which is no array of numbers. Give an array; read a "
+                "file first, or predict it by `napari-implicitseg semantic predict`."
+            )
+        return found
+    return image

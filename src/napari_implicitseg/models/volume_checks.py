@@ -213,8 +213,8 @@ def _voxel_size(
     if compare and (max(ratios) > _MOST_OFF or min(ratios) < 1 / _MOST_OFF):
         warnings.warn(
             f"The {name} has voxels of {_short(given)} but the model '{model.name}' has learned "
-            f"from {_short(known)} {model.unit}. Results may be poor: rescale the volume, or train "
-            "the model on volumes like it.",
+            f"from {_short(known)}{model.unit and ' '}{model.unit}. Results may be poor: rescale "
+            "the volume, or train the model on volumes like it.",
             stacklevel=5,
         )
     return given

@@ -42,7 +42,8 @@ def reproduce(
     limit : int, optional
         Folds of each set that are measured; three by default.
     steps : int, optional
-        Training steps in each fold; by default a quarter of those of `reproduce unet`, so that all takes half an hour.
+        Training steps in each fold; by default a quarter of those of `reproduce unet`, so
+        that all takes half an hour.
     seed : int
     progress : Progress, optional
     """

@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.models.class_values import ClassValues, MappedMask
+from napari_implicitseg.models.class_values import (
+    LARGEST,
+    TRANSPARENT,
+    ClassValues,
+    MappedMask,
+    check_whole,
+    shown_value,
+)
+from napari_implicitseg.semantic_config import SemanticConfig
 from napari_implicitseg.training.array_cache import LoadedArray
 from napari_implicitseg.training.arrays import in_memory
 from napari_implicitseg.training.semantic_split import list_some, split_images
-from napari_implicitseg.training.value_counts import MANY_VALUES, count_blocks
+from napari_implicitseg.training.value_counts import MANY_VALUES, MOST_VALUES, count_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari_implicitseg.semantic_config import SemanticConfig
     from napari_implicitseg.training.labelled import TrainingVolume
     from napari_implicitseg.training.value_counts import BlockCounts
 
@@ -80,8 +87,8 @@ def class_examples(
     """
     if not volumes:
         raise InputError("There are no images to learn from. Give at least one with its mask.")
-    counted = [_counted(volume, flat=_is_flat(volume, config)) for volume in volumes]
-    found = [counts.totals() for counts in counted]
+    counted = [_counted(volume, config, flat=_is_flat(volume, config)) for volume in volumes]
+    found = [_totals(counts) for counts in counted]
     every: Counter[int] = Counter()
     for one in found:
         every.update(one)
@@ -91,17 +98,20 @@ def class_examples(
         raise InputError(_NOTHING)
     empty = [v.name for v, some in zip(volumes, labelled, strict=True) if not some]
     if empty:
+        are, whose = ("is", "its mask") if len(empty) == 1 else ("are", "their masks")
         warnings.warn(
-            f"{len(empty)} of {len(volumes)} images are left out, as nothing in their masks is "
+            f"{len(empty)} of {len(volumes)} images {are} left out, as nothing in {whose} is "
             f"labelled: {list_some(empty)}.",
             stacklevel=2,
         )
     names = _names(values, config, colours=colours)
-    meaning = ClassValues(values=values, ignored=ignored, strict=config.values is None)
+    meaning = ClassValues(
+        values=values, ignored=ignored, strict=config.values is None, colours=colours
+    )
     if not meaning.is_plain() and config.values is None:
         pairs = zip(values, names, strict=True)
         listed = ", ".join(
-            f"{_shown(value, colours)} is class {i} ({name})"
+            f"{shown_value(value, colours=colours)} is class {i} ({name})"
             for i, (value, name) in enumerate(pairs, start=1)
         )
         warnings.warn(f"Values of the masks become classes: {listed}.", stacklevel=2)
@@ -114,7 +124,8 @@ def class_examples(
             stacklevel=2,
         )
     mapped = [_mapped(volume, meaning, counts) for volume, counts in kept]
-    there = [{i for i, v in enumerate(values, start=1) if v in c.totals()} for _, c in kept]
+    totals = [one for one, some in zip(found, labelled, strict=True) if some]
+    there = [{i for i, v in enumerate(values, start=1) if v in one} for one in totals]
     taught, held = split_images(mapped, there, names, share=config.held_out, seed=config.seed)
     return ClassExamples(classes=names, values=values, taught=taught, held=held)
 
@@ -122,30 +133,52 @@ def class_examples(
 def count_values(volume: TrainingVolume) -> Counter[int]:
     """Count the values of a mask, block by block; those of a file that is read whole are known.
 
+    Transparent pixels of a picture are left out.
+
     Raises
     ------
     InputError
         If they are no integers, or too many to be classes.
     """
-    return _counted(volume).totals()
+    return _totals(_counted(volume, SemanticConfig()))
 
 
-def _counted(volume: TrainingVolume, *, flat: bool = False) -> BlockCounts:
+def _totals(counts: BlockCounts) -> Counter[int]:
+    """Pixels of each value that may be a class."""
+    found = counts.totals()
+    found.pop(TRANSPARENT, None)
+    return found
+
+
+def _counted(volume: TrainingVolume, config: SemanticConfig, *, flat: bool = False) -> BlockCounts:
     """Count the values of a mask in the blocks from which patches will be drawn."""
     labels = volume.labels
-    if labels.dtype.kind not in "iub":
-        raise InputError(
-            f"The mask of {volume.name} has dtype {labels.dtype}; classes are integers. "
-            "Convert it, for instance by mask.astype('uint8')."
-        )
-    counts = getattr(labels, "counts", None) or count_blocks(labels, flat=flat)
+    check_whole(labels, f"mask of {volume.name}")
+    counts: BlockCounts | None = getattr(labels, "counts", None)
     if counts is None:
+        counts = count_blocks(labels, flat=flat, most=MOST_VALUES, only=config.values)
+    # Who names the classes, or says what they are, knows that they are many.
+    explained = config.values is not None or config.classes
+    silent = {0, config.ignore, TRANSPARENT}
+    if counts is None or (not explained and len({*_there(counts)} - silent) > MANY_VALUES):
+        most = MOST_VALUES if counts is None and explained else MANY_VALUES
         raise InputError(
-            f"The mask of {volume.name} holds more than {MANY_VALUES} different values, too "
-            "many for classes: it looks like an image, or like ids of objects. Give a mask of "
-            "classes; images come first, masks second."
+            f"The mask of {volume.name} holds more than {most} different values, too many for "
+            "classes: it looks like an image, or like ids of objects. Give a mask of classes; "
+            "images come first, masks second. If they are classes, name them (--classes) or say "
+            "which values they are (--values, --colours)."
+        )
+    if max(_there(counts), default=0) > LARGEST:
+        raise InputError(
+            f"The mask of {volume.name} holds {max(_there(counts))}; values of classes are at most "
+            f"{LARGEST}. Relabel it, or say which values are classes (--values)."
         )
     return counts
+
+
+def _there(counts: BlockCounts) -> list[int]:
+    """List the values that a mask holds."""
+    return [*counts.totals()]
 
 
 def _is_flat(volume: TrainingVolume, config: SemanticConfig) -> bool:
@@ -175,14 +208,16 @@ def _class_values(
             f"The masks hold {found[0]}; classes are positive. Relabel it, or have it ignored."
         )
     wanted = len(config.classes)
-    plain = tuple(range(first, first + (wanted or (found[-1] - first + 1))))
     # A gap in small numbers is a class that happens to be in no mask.
-    is_plain = set(found) <= set(plain) and (wanted > 0 or len(plain) <= 2 * len(found))
-    values = plain if is_plain and not set(ignored) & set(plain) else found
+    count = wanted or (found[-1] - first + 1)
+    is_plain = found[0] >= first and found[-1] < first + count <= first + _MOST_CLASSES
+    plain = range(first, first + count) if is_plain and count <= 2 * len(found) + wanted else ()
+    values = tuple(plain) if plain and not set(ignored) & set(plain) else found
     if wanted and len(values) != wanted:
         raise InputError(
-            f"There are {wanted} classes by name ({', '.join(config.classes)}) but the masks hold "
-            f"the values {', '.join(map(str, found))}. Name each, or have one ignored; 0 is a "
+            f"There {'is 1 class' if wanted == 1 else f'are {wanted} classes'} by name "
+            f"({list_some(config.classes)}) but the masks hold "
+            f"the values {list_some([*map(str, found)])}. Name each, or have one ignored; 0 is a "
             "class only where you say that 0 is background (--zero background)."
         )
     if len(values) < 2:
@@ -206,15 +241,12 @@ def _names(values: Sequence[int], config: SemanticConfig, *, colours: bool) -> t
     if config.classes:
         return config.classes
     if colours:
-        return tuple("background" if value == 0 else _shown(value, True) for value in values)
+        return tuple(
+            "background" if value == 0 else shown_value(value, colours=True) for value in values
+        )
     by_zero = config.zero == "background" and values[0] == 0
     names = [f"class {i}" for i in range(1, len(values) + 1)]
     return ("background", *names[1:]) if by_zero else tuple(names)
-
-
-def _shown(value: int, colours: bool) -> str:
-    """Write a value of a mask."""
-    return f"#{value:06x}" if colours else str(value)
 
 
 def _mapped(volume: TrainingVolume, meaning: ClassValues, counts: BlockCounts) -> TrainingVolume:

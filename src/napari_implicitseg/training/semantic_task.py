@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_implicitseg.confusion import SemanticEvaluation
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.normalise import Normalisation
 from napari_implicitseg.models.semantic import SemanticModel
 from napari_implicitseg.predictors.unet_config import UNetConfig
-from napari_implicitseg.training.arrays import read_window
 from napari_implicitseg.training.augment import Augmentation
+from napari_implicitseg.training.held_parts import split_name
 from napari_implicitseg.training.identity import describe_training
+from napari_implicitseg.training.image_names import ToldNames
 from napari_implicitseg.training.membranes import is_anisotropic
 from napari_implicitseg.training.objective import learning_rate
 from napari_implicitseg.training.plan import check_norm, common_spacing
 from napari_implicitseg.training.semantic_objective import class_loss, class_weights
 from napari_implicitseg.training.semantic_patches import ClassSampler
-from napari_implicitseg.training.validation import middle_window
+from napari_implicitseg.training.semantic_validation import ClassValidation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +40,6 @@ _DEPTHS = {2: 5, 3: 4}
 # Across the lowest level of a patch.
 _LEAST_CELLS = 4
 _PATCH_PIXELS = {2: 160**2, 3: 48**3}
-# Of a large image the middle is measured on while training; `evaluate_semantic` takes all.
-_MEASURED = {2: 1 << 20, 3: 112**3}
 
 
 class SemanticTask:
@@ -53,11 +51,21 @@ class SemanticTask:
     config : SemanticConfig
     unit : str
         Of the pixel size.
+    names : sequence of str
+        Of all images there are, also of those that could not be read: files that are called
+        alike are told apart by their folders. By default of the examples.
     """
 
     figure = "iou"
 
-    def __init__(self, examples: ClassExamples, config: SemanticConfig, unit: str = "") -> None:
+    def __init__(
+        self,
+        examples: ClassExamples,
+        config: SemanticConfig,
+        unit: str = "",
+        *,
+        names: Sequence[str] = (),
+    ) -> None:
         self.config, self._examples, self._unit = config, examples, unit
         self._ndim = network_axes((*examples.taught, *examples.held), config)
         self._spacing = common_spacing((*examples.taught, *examples.held))[-self._ndim :]
@@ -66,7 +74,11 @@ class SemanticTask:
         check_norm(config, self.patch_shape, self.network)
         self.gradient_norm = math.inf if config.gradient_norm is None else config.gradient_norm
         self._rule = Normalisation()
-        self._cases = [c for c in map(self._case, examples.held) if c is not None]
+        everything = (*examples.taught, *examples.held)
+        self._told = ToldNames(names or [split_name(v.name)[0] for v in everything])
+        self._validation = ClassValidation(
+            examples.held, examples.classes, ndim=self._ndim, seed=config.seed, told=self._told
+        )
         self._weights: Tensor | None = None
 
     def start(self) -> None:
@@ -102,19 +114,11 @@ class SemanticTask:
 
     def has_validation(self) -> bool:
         """Whether anything is held out to measure on."""
-        return bool(self._cases)
+        return bool(self._validation)
 
     def validate(self, model: SemanticModel, device: torch.device) -> dict[str, Any]:
-        """Figures of a model on what is held out."""
-        parts = []
-        for volume, truth in self._cases:
-            found = model.predict(volume.raw, channel_axis=0, device=device, name=volume.name)
-            parts.append(
-                SemanticEvaluation.of(
-                    self._examples.classes, found, truth, volume.describe()["name"]
-                )
-            )
-        return SemanticEvaluation.joined(parts).as_dict()
+        """Figures of a model on what is held out; of much of it on a part, see there."""
+        return self._validation(model, device)
 
     def rank(self, row: Mapping[str, Any]) -> float:
         """Place of a validation: the highest mean IoU is best, or the last."""
@@ -147,8 +151,8 @@ class SemanticTask:
                 "data": config.data,
                 "licence": config.licence,
                 "attribution": config.attribution,
-                "volumes": [v.describe() for v in examples.taught],
-                "held_out": [v.describe()["name"] for v in examples.held],
+                "volumes": [{**v.describe(), "name": self._told(v.name)} for v in examples.taught],
+                "held_out": [self._told(v.name) for v in examples.held],
                 "patch_shape": list(patch_shape),
                 "steps": step,
                 "config": asdict(config),
@@ -166,12 +170,6 @@ class SemanticTask:
             **{"classes found": examples.classes, "values found": examples.values},
         )
 
-    def _case(self, volume: TrainingVolume) -> tuple[TrainingVolume, Any] | None:
-        """Return the part of a held-out image that is measured on, with its truth."""
-        window = middle_window(volume.shape, _MEASURED[self._ndim], self._ndim)
-        truth = read_window(volume.labels, window)
-        return (volume.crop(window), truth) if truth.any() else None
-
 
 def network_axes(volumes: Sequence[TrainingVolume], config: SemanticConfig) -> int:
     """Axes of the network for these images.
@@ -185,8 +183,9 @@ def network_axes(volumes: Sequence[TrainingVolume], config: SemanticConfig) -> i
     if wanted is not None:
         small = next((v for v in volumes if len(v.shape) < wanted), None)
         if small is not None:
+            name = f"{small.name[:1].upper()}{small.name[1:]}"
             raise InputError(
-                f"{small.name} has {len(small.shape)} axes, shape {small.shape}, but the network "
+                f"{name} has {len(small.shape)} axes, shape {small.shape}, but the network "
                 f"{wanted}. Give stacks, or train a network with ndim=2 (--ndim 2)."
             )
         return wanted

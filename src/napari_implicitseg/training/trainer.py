@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -29,23 +28,25 @@ from napari_implicitseg.training.checkpoint import (
 from napari_implicitseg.training.identity import check_same
 from napari_implicitseg.training.journal import Journal
 from napari_implicitseg.training.objective import Objective
+from napari_implicitseg.training.optimizer import make_optimizer, moving_average
 from napari_implicitseg.training.plan import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from napari_implicitseg._types import Progress
     from napari_implicitseg.config import TrainConfig
     from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.predictors.architectures import Network
     from napari_implicitseg.training.patches import Batch
-    from napari_implicitseg.training.task import LoopOptions, Task
+    from napari_implicitseg.training.task import Task
 
 __all__ = ["run_training", "train"]
 
+_GO_ON = "The training is kept up to step {}: mend this, and resume it (resume=True, --resume)."
 _NO_COMPILER = (
     "torch.compile does not work here ({}). Train without compiling, or install a C++ compiler."
 )
@@ -130,6 +131,10 @@ def _usual_torch() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+class _DivergedError(InputError):
+    """The loss is no number."""
+
+
 class _Training:
     """A network on its way through the steps.
 
@@ -154,9 +159,12 @@ class _Training:
         self._format = training_format(task.network.ndim, device, self._precision)
         self._network = network.to(device).to(memory_format=self._format)  # type: ignore[call-overload]
         self._average = AveragedModel(
-            self._network, multi_avg_fn=_decay(config.average), use_buffers=True
+            self._network, multi_avg_fn=moving_average(config.average), use_buffers=True
         )
-        self._optimizer = _optimizer(self._network, config)
+        self._optimizer = make_optimizer(self._network, config)
+        # What must not change between the runs of one training. Parts of all images are read: what
+        # is wrong with them is found before the first step.
+        self._identity = task.identity(self._network)
         self._forward = torch.compile(self._network) if config.compile else self._network
         self._step, self._saved = 0, -1
         self._best: dict[str, Tensor] = {}
@@ -179,22 +187,36 @@ class _Training:
                 if not lacks_memory(error):
                     raise
                 self._shrink(error)
+        with self._saved_first():
+            self._measure()  # If that was where the training has stopped.
         if not self._best:
             self._keep()
         self._save()
+
+    @contextlib.contextmanager
+    def _saved_first(self) -> Iterator[None]:
+        """Save before an image that cannot be learned from, or measured, ends it all."""
+        try:
+            yield
+        except _DivergedError:
+            raise
+        except (InputError, FileError) as error:
+            if not self._step:
+                raise
+            self._save()
+            raise type(error)(f"{error} {_GO_ON.format(self._step)}") from error
 
     def _run(self, progress: Progress | None) -> None:
         """Take the steps that are left."""
         config = self._config
         sampler = self._task.sampler(self._patch)
         steps = range(self._step, config.steps)
-        with Prefetcher(
-            sampler, steps, batch_size=config.batch_size, workers=config.workers
-        ) as batches:
+        ahead = Prefetcher(sampler, steps, batch_size=config.batch_size, workers=config.workers)
+        with self._saved_first(), ahead as batches:
+            self._measure()
             for batch in batches:
                 self._take(batch.to(self._device))
-                if self._task.has_validation() and self._is_due(config.validate_every):
-                    self._validate()
+                self._measure()
                 if self._is_due(config.checkpoint_every):
                     self._save()
                 self._tell(progress)
@@ -229,14 +251,20 @@ class _Training:
 
     def _diverged(self) -> InputError:
         """Return the error for figures that are no numbers."""
-        return InputError(
+        return _DivergedError(
             f"The training diverged at step {self._step}: its loss is no number. Train anew with "
             f"a learning rate below {self._config.learning_rate:g}."
         )
 
-    def _validate(self) -> None:
-        """Measure the averaged weights, and keep the best."""
-        before = self.journal.best
+    def _measure(self) -> None:
+        """Measure the averaged weights if that is due, and keep the best."""
+        due = self._step and self._is_due(self._config.validate_every)
+        if not due or not self._task.has_validation():
+            return
+        figure, before = self._task.figure, self.journal.best
+        if any(figure in row and row["step"] == self._step for row in self.journal.history):
+            return
+        self._saved = -1
         self.journal.validation(self._step, self._task.validate(self.model(), self._device))
         if self.journal.best != before:
             self._keep()
@@ -323,11 +351,6 @@ class _Training:
         ).write(self._out / CHECKPOINT)
         self._saved = self._step
 
-    @functools.cached_property
-    def _identity(self) -> dict[str, Any]:
-        """What must not change between the runs of one training; parts of all images are read."""
-        return self._task.identity(self._network)
-
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was written.
 
@@ -366,30 +389,3 @@ class _Training:
         network = copy.deepcopy(self._averaged()).cpu()
         network.load_state_dict(self._best)
         return self._model(network.eval().requires_grad_(False), self.journal.best)
-
-
-def _decay(average: float) -> Any:
-    """Average the weights, over fewer steps at first: they are far from good there."""
-
-    def blend(kept: list[Tensor], new: list[Tensor], count: Tensor) -> None:
-        if not kept[0].is_floating_point():  # Counters of batch norm.
-            for old, value in zip(kept, new, strict=True):
-                old.copy_(value)
-            return
-        steps = int(count)
-        decay = min(average, (1 + steps) / (10 + steps))
-        for old, value in zip(kept, new, strict=True):
-            old.lerp_(value, 1 - decay)
-
-    return torch.no_grad()(blend)
-
-
-def _optimizer(network: nn.Module, config: LoopOptions) -> torch.optim.Optimizer:
-    """AdamW; biases and norms do not decay."""
-    large = [p for p in network.parameters() if p.ndim > 1]
-    small = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": large, "weight_decay": config.weight_decay},
-        {"params": small, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

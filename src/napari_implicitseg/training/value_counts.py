@@ -11,16 +11,19 @@ import numpy as np
 from napari_implicitseg.training.arrays import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
     from napari_implicitseg.training.arrays import Window
 
-__all__ = ["MANY_VALUES", "BlockCounts", "count_blocks"]
+__all__ = ["MANY_VALUES", "MOST_VALUES", "BlockCounts", "count_blocks"]
 
 MANY_VALUES = 64
-"""Masks with more values than this are ids of objects, or images."""
+"""Masks with more values than this are ids of objects, or images, unless somebody says no."""
+
+MOST_VALUES = 258
+"""Of as many classes as there may be, and of 0, another and transparency, which say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,7 +105,13 @@ class BlockCounts:
         return tuple(parts)
 
 
-def count_blocks(mask: Any, *, flat: bool = False, most: int = MANY_VALUES) -> BlockCounts | None:
+def count_blocks(
+    mask: Any,
+    *,
+    flat: bool = False,
+    most: int = MANY_VALUES,
+    only: Collection[int] | None = None,
+) -> BlockCounts | None:
     """Count the pixels of each value of a mask, block by block.
 
     Parameters
@@ -113,6 +122,8 @@ def count_blocks(mask: Any, *, flat: bool = False, most: int = MANY_VALUES) -> B
         Blocks of a stack lie in one section.
     most : int
         How many values there may be.
+    only : collection of int, optional
+        The values that are counted, of however many there are; by default all.
 
     Returns
     -------
@@ -124,8 +135,11 @@ def count_blocks(mask: Any, *, flat: bool = False, most: int = MANY_VALUES) -> B
     found: list[tuple[NDArray[Any], NDArray[np.int64]]] = []
     for number in range(len(blocks)):
         here, pixels = _counted(blocks.read(number))
+        if only is not None:
+            wanted = [i for i, value in enumerate(here.tolist()) if value in only]
+            here, pixels = here[wanted], pixels[wanted]
         seen.update(here.tolist())
-        if len(seen) > most:
+        if only is None and len(seen) > most:
             return None
         found.append((here, pixels))
     values = tuple(sorted(int(value) for value in seen))

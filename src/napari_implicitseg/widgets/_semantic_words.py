@@ -66,8 +66,19 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "Train",
         ),
         (
-            r"Give a mask of classes; images come first, masks second",
+            r"Give a mask of classes; images come first, masks second\. If they are classes, name "
+            r"them \(--classes\) or say which values they are \(--values, --colours\)\.",
             "Choose masks of classes; have images and masks changed places?",
+        ),
+        (
+            r"mend this, and resume it \(resume=True, --resume\)",
+            f"mend this, {_GO_ON}, and press Train",
+        ),
+        (r" To measure all, evaluate the model with held_out=True \(--held-out\)\.", ""),
+        (r", without held_out \(--held-out\)", ""),
+        (
+            r"If they are colours, say colours=True in the SemanticConfig; otherwise give",
+            "Learn from it as a file if they are colours; otherwise give",
         ),
         (r", for instance by (mask|labels)\.astype\('\w+'\)", " to whole numbers"),
         (r"(,)? for instance by (numpy|np)\.nan_to_num", ""),
