@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from napari_implicitseg.models.affinity import AffinityModel
     from napari_implicitseg.models.loading import load_model
     from napari_implicitseg.models.semantic import SemanticModel
+    from napari_implicitseg.semantic.jobs import evaluate_semantic, train_semantic
     from napari_implicitseg.semantic_config import SemanticConfig
-    from napari_implicitseg.semantic_jobs import evaluate_semantic, train_semantic
     from napari_implicitseg.training.examples import TrainingVolume
     from napari_implicitseg.volumes.converting import convert
 
@@ -84,7 +84,7 @@ _LAZY = {
     "build_hierarchy": "hierarchy.building",
     "convert": "volumes.converting",
     "evaluate": "evaluation",
-    "evaluate_semantic": "semantic_jobs",
+    "evaluate_semantic": "semantic.jobs",
     "labels_to_affinities": "affinities.ops",
     "load_model": "models.loading",
     "malis_loss": "affinities.malis",
@@ -93,7 +93,7 @@ _LAZY = {
     "run_batch": "batch.pipeline",
     "segment_affinities": "hierarchy.segmentation",
     "train_affinities": "affinity_jobs",
-    "train_semantic": "semantic_jobs",
+    "train_semantic": "semantic.jobs",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from napari_implicitseg import SemanticConfig, api
 from napari_implicitseg.errors import Cancelled, ImplicitSegError, InputError
-from napari_implicitseg.semantic_jobs import load_semantic
+from napari_implicitseg.semantic.jobs import load_semantic
 from napari_implicitseg.widgets._semantic_reading import Source
 from napari_implicitseg.widgets._semantic_words import said_in_panel, with_layers
 

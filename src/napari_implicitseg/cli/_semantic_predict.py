@@ -99,7 +99,7 @@ def predict(
       napari-implicitseg semantic predict a.png --model model -o a.tif --probability --class cell
     """  # noqa: D301 - \b keeps the examples' lines
     with one_line_errors():
-        from napari_implicitseg.semantic_jobs import load_semantic
+        from napari_implicitseg.semantic.jobs import load_semantic
 
         network = load_semantic(model)
         for text in options.unused(context, ["of_class"], probability, "--probability"):
@@ -148,7 +148,7 @@ def predict(
 
 def _jobs(images: list[Path], output: Path, file_format: Format) -> list[tuple[Path, Path]]:
     """List images with the label images they become."""
-    from napari_implicitseg.semantic_sources import images_without_masks
+    from napari_implicitseg.semantic.sources import images_without_masks
     from napari_implicitseg.volumes.ome_zarr import is_zarr
 
     folders = [path for path in images if path.is_dir() and not is_zarr(path)]

@@ -252,8 +252,8 @@ def evaluate(
     """  # noqa: D301 - \b keeps the examples' lines
     with one_line_errors():
         from napari_implicitseg.api import evaluate_semantic
-        from napari_implicitseg.semantic_jobs import load_semantic
-        from napari_implicitseg.semantic_pictures import WorstImages, write_confusion
+        from napari_implicitseg.semantic.jobs import load_semantic
+        from napari_implicitseg.semantic.pictures import WorstImages, write_confusion
 
         network = load_semantic(model)
         kept = WorstImages(worst, len(network.classes))

@@ -13,7 +13,7 @@ import numpy as np
 from napari_implicitseg.api import SemanticConfig, train_semantic
 from napari_implicitseg.confusion import SemanticEvaluation
 from napari_implicitseg.devices import find_device
-from napari_implicitseg.semantic_pictures import side_by_side
+from napari_implicitseg.semantic.pictures import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

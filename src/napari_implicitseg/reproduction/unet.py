@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from napari_implicitseg.reproduction.class_cases import CLASS_SETS
 from napari_implicitseg.reproduction.class_scores import cross_validate, image_iou
 from napari_implicitseg.reproduction.report import Report, Table, number
-from napari_implicitseg.semantic_pictures import draw_confusion, draw_pictures
+from napari_implicitseg.semantic.pictures import draw_confusion, draw_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -172,7 +172,7 @@ class OpenRequest:
         ImplicitSegError
             If there is none, or it predicts something else.
         """
-        from napari_implicitseg.semantic_jobs import load_semantic
+        from napari_implicitseg.semantic.jobs import load_semantic
 
         progress(0.0, "Reading the model")
         return Opened(model=load_semantic(self.folder), folder=self.folder)
@@ -272,7 +272,7 @@ def _renamed(one: Any, source: Source) -> Any:
 
 def warm_up(progress: Progress) -> None:
     """Import what a job needs."""
-    from napari_implicitseg import semantic_jobs  # noqa: F401
+    from napari_implicitseg.semantic import jobs  # noqa: F401
     from napari_implicitseg.training import semantic_task  # noqa: F401
 
     progress(1.0, "Warmed up")

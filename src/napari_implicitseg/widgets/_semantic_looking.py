@@ -136,7 +136,7 @@ class LookRequest:
 
     def _open(self) -> TrainingVolume:
         """Read the image with its mask; nothing else of a folder."""
-        from napari_implicitseg.semantic_sources import open_pairs
+        from napari_implicitseg.semantic.sources import open_pairs
 
         images, masks = self.source.images, self.source.masks
         known = dict(self.model.training.get("config") or {})
@@ -180,7 +180,7 @@ def _in_folder(images: str, masks: str, name: str) -> tuple[str, str]:
     InputError
         If it is not there.
     """
-    from napari_implicitseg.semantic_sources import pair_files
+    from napari_implicitseg.semantic.sources import pair_files
     from napari_implicitseg.volumes.ome_zarr import is_zarr
 
     folder = Path(images)

@@ -113,7 +113,7 @@ class Source:
         ImplicitSegError
             If masks cannot be read or are no masks of classes.
         """
-        from napari_implicitseg.semantic_sources import open_pairs
+        from napari_implicitseg.semantic.sources import open_pairs
         from napari_implicitseg.training.semantic_examples import count_values
 
         pixels: Counter[int] = Counter()

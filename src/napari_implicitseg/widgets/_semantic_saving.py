@@ -59,8 +59,8 @@ class PicturesRequest:
         ImplicitSegError
             If none of the images was held out, or pictures cannot be written.
         """
-        from napari_implicitseg.semantic_jobs import evaluate_semantic
-        from napari_implicitseg.semantic_pictures import WorstImages, write_confusion
+        from napari_implicitseg.semantic.jobs import evaluate_semantic
+        from napari_implicitseg.semantic.pictures import WorstImages, write_confusion
 
         source = self.source
         worst = WorstImages(_COUNT, len(self.model.classes))

@@ -108,7 +108,7 @@ def class_palette(model: SemanticModel, painted: Labels | None) -> list[Any]:
         colours = [painted.get_color(value) for value in model.values]
         if all(colour is not None for colour in colours):
             return [(0.0, 0.0, 0.0, 0.0), *colours]
-    from napari_implicitseg.semantic_pictures import class_colours
+    from napari_implicitseg.semantic.pictures import class_colours
 
     return [(*(c / 255 for c in colour), 1.0) for colour in class_colours(len(model.classes))]
 

@@ -10,9 +10,9 @@ import zarr
 
 from napari_implicitseg import evaluate_semantic, predict_affinities, train_semantic
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.semantic_sources import open_pairs
+from napari_implicitseg.semantic.sources import open_pairs
 
-from .test_semantic_jobs import SMALL, scene
+from .test_jobs import SMALL, scene
 
 CONFIG = dataclasses.replace(SMALL, steps=1, held_out=0.0)
 

@@ -22,7 +22,7 @@ from napari_implicitseg import (
     train_semantic,
 )
 from napari_implicitseg.errors import Cancelled, FileError, InputError
-from napari_implicitseg.semantic_sources import open_pairs, pair_files
+from napari_implicitseg.semantic.sources import open_pairs, pair_files
 from napari_implicitseg.volumes import Grid, write_labels
 
 SMALL = SemanticConfig(

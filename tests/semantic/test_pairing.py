@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from napari_implicitseg.errors import FileError
-from napari_implicitseg.semantic_pairing import images_without_masks, pair_files
+from napari_implicitseg.semantic.pairing import images_without_masks, pair_files
 
 
 def _named(folder, *names):

@@ -10,10 +10,10 @@ from PIL import Image
 
 from napari_implicitseg import evaluate_semantic, train_semantic
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.semantic_sources import open_pairs
+from napari_implicitseg.semantic.sources import open_pairs
 from napari_implicitseg.training.semantic_examples import class_examples, count_values
 
-from .test_semantic_jobs import SMALL
+from .test_jobs import SMALL
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 CONFIG = dataclasses.replace(SMALL, steps=1)

@@ -10,13 +10,14 @@ import pytest
 import zarr
 from safetensors.numpy import load_file
 
-from napari_implicitseg import evaluate_semantic, semantic_jobs, train_semantic
+from napari_implicitseg import evaluate_semantic, train_semantic
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.semantic_sources import open_pairs
+from napari_implicitseg.semantic import jobs
+from napari_implicitseg.semantic.sources import open_pairs
 from napari_implicitseg.training.array_cache import ArrayCache
 
-from .test_semantic_jobs import SMALL, scene
-from .test_semantic_jobs import _pairs as pairs_in
+from .test_jobs import SMALL, scene
+from .test_jobs import _pairs as pairs_in
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_files_that_do_not_stay_in_memory_teach_the_same(scenes, tmp_path, monke
     folder = pairs_in(tmp_path, scenes)
 
     def train(name, **options):
-        monkeypatch.setattr(semantic_jobs, "open_pairs", partial(open_pairs, **options))
+        monkeypatch.setattr(jobs, "open_pairs", partial(open_pairs, **options))
         config = dataclasses.replace(SMALL, workers=2)
         return train_semantic(folder, folder, config=config, out=tmp_path / name)
 

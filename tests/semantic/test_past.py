@@ -12,7 +12,7 @@ import tifffile
 from napari_implicitseg import evaluate_semantic, train_semantic
 from napari_implicitseg.errors import FileError, InputError
 
-from .test_semantic_jobs import SMALL, scene
+from .test_jobs import SMALL, scene
 
 CONFIG = dataclasses.replace(SMALL, steps=1)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from napari_implicitseg.confusion import SemanticEvaluation
 from napari_implicitseg.errors import OutputExistsError
-from napari_implicitseg.semantic_pictures import (
+from napari_implicitseg.semantic.pictures import (
     WorstImages,
     class_colours,
     side_by_side,

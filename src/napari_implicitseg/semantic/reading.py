@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.channels import channels_before, in_sentence, with_channels
-from napari_implicitseg.semantic_masks import MaskFile, check_no_colours, decoded, mask_array
+from napari_implicitseg.semantic.masks import MaskFile, check_no_colours, decoded, mask_array
 from napari_implicitseg.training.array_cache import LoadedArray
 from napari_implicitseg.training.arrays import CroppedArray, as_array, in_memory
 from napari_implicitseg.training.labelled import TrainingVolume

@@ -16,9 +16,9 @@ from napari_implicitseg.errors import InputError
 from napari_implicitseg.models.class_values import ClassValues
 from napari_implicitseg.models.folder import load_stored
 from napari_implicitseg.models.semantic import SemanticModel
+from napari_implicitseg.semantic.past import Past
+from napari_implicitseg.semantic.sources import open_pairs
 from napari_implicitseg.semantic_config import SemanticConfig
-from napari_implicitseg.semantic_past import Past
-from napari_implicitseg.semantic_sources import open_pairs
 from napari_implicitseg.training.image_names import ToldNames
 
 if TYPE_CHECKING:

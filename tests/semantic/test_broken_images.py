@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from napari_implicitseg import train_semantic
 from napari_implicitseg.errors import FileError, InputError
 
-from .test_semantic_jobs import SMALL, scene
+from .test_jobs import SMALL, scene
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_implicitseg.errors import FileError, InputError
-from napari_implicitseg.semantic_pairing import (
+from napari_implicitseg.semantic.pairing import (
     counted,
     image_files,
     images_without_masks,
     pair_files,
 )
-from napari_implicitseg.semantic_reading import (
+from napari_implicitseg.semantic.reading import (
     ReadPair,
     is_path,
     name_of,
