@@ -25,6 +25,7 @@ from napari_implicitseg.cli._semantic import (
     write_probability,
 )
 from napari_implicitseg.errors import FileError, InputError
+from napari_implicitseg.progress import part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,8 +124,9 @@ def predict(
         rows, skipped = [], []
         with told_at_once() as told, progress_bar("semantic predict") as bar:
             for number, (source, target) in enumerate(jobs):
+                part = part_of(bar, number / len(jobs), (number + 1) / len(jobs))
                 try:
-                    found = _predicted(network, source, how, _part(bar, number, len(jobs)))
+                    found = _predicted(network, source, how, part)
                 except (FileError, InputError) as error:
                     if not several:
                         raise
@@ -256,13 +258,6 @@ def _write(
         properties = {i: {"class": name} for i, name in enumerate(network.classes, start=1)}
     write_labels(target, labels, found.grid, overwrite=how.overwrite, properties=properties)
     return row
-
-
-def _part(bar: Progress | None, number: int, count: int) -> Progress | None:
-    """Progress of one image of some."""
-    if bar is None:
-        return None
-    return lambda fraction, message: bar((number + fraction) / count, message)
 
 
 def _shares_in_words(shares: dict[str, float]) -> str:

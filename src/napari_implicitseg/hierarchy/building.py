@@ -9,12 +9,12 @@ import numpy as np
 
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.hierarchy._components import as_affinities, direct_edges
-from napari_implicitseg.hierarchy._progress import part_of, silent
 from napari_implicitseg.hierarchy._seeded import boundary_map
 from napari_implicitseg.hierarchy.fragments import make_fragments
 from napari_implicitseg.hierarchy.linkages import BINS, agglomerate, checked_quantile, merge_order
 from napari_implicitseg.hierarchy.region_graph import region_graph
 from napari_implicitseg.hierarchy.tree import AFFINITY_LINKAGES, Hierarchy, check_linkage
+from napari_implicitseg.progress import part_of, silent
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -19,7 +19,6 @@ from napari_implicitseg.hierarchy._components import (
     checked_threshold,
     direct_edges,
 )
-from napari_implicitseg.hierarchy._progress import silent
 from napari_implicitseg.hierarchy._seeded import seeded_fragments
 from napari_implicitseg.hierarchy._small import merge_small
 from napari_implicitseg.hierarchy._unions import number_owners
@@ -30,6 +29,7 @@ from napari_implicitseg.hierarchy._watershed import (
     mark_best,
     raise_best,
 )
+from napari_implicitseg.progress import silent
 
 if TYPE_CHECKING:
     from napari_implicitseg._types import LabelArray, Progress

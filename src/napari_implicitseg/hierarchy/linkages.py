@@ -17,7 +17,7 @@ from napari_implicitseg.hierarchy._apart import Problem, tree_of_apart
 from napari_implicitseg.hierarchy._lookups import join_roots
 from napari_implicitseg.hierarchy._merging import merge_chains, merge_rest
 from napari_implicitseg.hierarchy._merging_edges import EDGE, MAXIMUM, MEAN, QUANTILE
-from napari_implicitseg.hierarchy._progress import silent
+from napari_implicitseg.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_implicitseg.errors import InputError
-from napari_implicitseg.hierarchy._progress import silent
 from napari_implicitseg.hierarchy.components import ThresholdCurve
 from napari_implicitseg.metrics import adapted_rand, rand_index, voi
+from napari_implicitseg.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

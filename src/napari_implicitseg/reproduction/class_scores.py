@@ -13,6 +13,7 @@ import numpy as np
 from napari_implicitseg.api import SemanticConfig, train_semantic
 from napari_implicitseg.confusion import SemanticEvaluation
 from napari_implicitseg.devices import find_device
+from napari_implicitseg.progress import part_of
 from napari_implicitseg.semantic.pictures import side_by_side
 
 if TYPE_CHECKING:
@@ -109,8 +110,9 @@ def cross_validate(
     minutes = 0.0
     for fold in range(count):
         taught, held = one.parts(cases, fold)
+        part = part_of(progress, fold / count, (fold + 1) / count, f"fold {fold + 1}")
         begin = time.perf_counter()
-        model = _trained(taught, config, _fold_progress(progress, fold, count))
+        model = _trained(taught, config, part)
         minutes += (time.perf_counter() - begin) / 60
         for case in held:
             figures, picture = _measured(model, case)
@@ -151,10 +153,3 @@ def _measured(
     figures = SemanticEvaluation.of(model.classes, found, case.mask, case.name)
     image = case.image[None] if case.image.ndim == 2 else np.moveaxis(case.image, -1, 0)
     return figures, side_by_side(image, case.mask, found, len(model.classes))
-
-
-def _fold_progress(progress: Progress | None, fold: int, count: int) -> Progress | None:
-    """Return the progress of a fold."""
-    if progress is None:
-        return None
-    return lambda share, text: progress((fold + share) / count, f"fold {fold + 1}: {text}")

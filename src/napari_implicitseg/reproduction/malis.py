@@ -24,6 +24,7 @@ from napari_implicitseg.config import TrainConfig
 from napari_implicitseg.hierarchy.components import image_affinities
 from napari_implicitseg.models.folder import load_model, shipped_models
 from napari_implicitseg.models.normalise import Normalisation
+from napari_implicitseg.progress import part_of
 from napari_implicitseg.reproduction import em_plots
 from napari_implicitseg.reproduction.em_cases import EM_SETS, noise
 from napari_implicitseg.reproduction.em_scores import (
@@ -107,13 +108,13 @@ def reproduce(
     bars: dict[str, dict[str, tuple[float, float]]] = {}
     with TemporaryDirectory() as folder:
         for k, em in enumerate(sets):
-            part = _part(progress, k / len(sets), (k + 1) / len(sets), em.name)
+            part = part_of(progress, k / len(sets), (k + 1) / len(sets), em.name)
             source = _Source(em, Path(folder), report, trained)
-            affinities = source.all(steps or _STEPS, seed, _part(part, 0, _TRAINING))
+            affinities = source.all(steps or _STEPS, seed, part_of(part, 0, _TRAINING))
             for number_of_view, ndim in enumerate(em.truths):
                 begin, end = _view_share(number_of_view, len(em.truths))
                 outcomes = _measure(
-                    em, ndim, affinities, limit or _SECTIONS, _part(part, begin, end)
+                    em, ndim, affinities, limit or _SECTIONS, part_of(part, begin, end)
                 )
                 _tell(report, em, ndim, outcomes)
                 report.plots[f"{NAME}-{em.name}-{VIEWS[ndim]}"] = _picture(
@@ -148,7 +149,7 @@ class _Source:
         out["thresholding-grown"] = out[_PLAIN]
         for k, key in enumerate(_NETWORKS):
             share = (k / len(_NETWORKS), (k + 1) / len(_NETWORKS))
-            model = self._train(key, steps, seed, _part(progress, *share, TITLES[key]))
+            model = self._train(key, steps, seed, part_of(progress, *share, TITLES[key]))
             out[key] = self._both(lambda raw, m=model: self._predicted(raw, m))
         name = _SHIPPED[self._em.name]
         if name in shipped_models():
@@ -307,14 +308,6 @@ def _view_share(number_of_view: int, count: int) -> tuple[float, float]:
 def _where(em: EmSet, ndim: int) -> str:
     """Name a set and what of it is scored."""
     return f"{em.name}, {VIEWS[ndim]}"
-
-
-def _part(progress: Progress | None, low: float, high: float, what: str = "") -> Progress | None:
-    """Return the progress of a part of the work."""
-    if progress is None:
-        return None
-    before = f"{what}: " if what else ""
-    return lambda share, text: progress(low + (high - low) * share, before + text)
 
 
 def _settings(sets: list[EmSet], steps: int, sections: int, seed: int) -> dict[str, str]:

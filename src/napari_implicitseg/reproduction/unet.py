@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from napari_implicitseg.progress import part_of
 from napari_implicitseg.reproduction.class_cases import CLASS_SETS
 from napari_implicitseg.reproduction.class_scores import cross_validate, image_iou
 from napari_implicitseg.reproduction.report import Report, Table, number
@@ -69,7 +70,7 @@ def reproduce(
                 seed=seed,
                 worst=_WORST,
                 mirrored=True,
-                progress=_part(progress, low, high, f"{name}, {preset}"),
+                progress=part_of(progress, low, high, f"{name}, {preset}"),
             )
             done += 1
         _tell(report, one, found)
@@ -212,10 +213,3 @@ def _settings(
         "say which preset learns more from very little, and nothing on the report's",
         "seed": str(seed),
     }
-
-
-def _part(progress: Progress | None, low: float, high: float, what: str) -> Progress | None:
-    """Return the progress of a part of the work."""
-    if progress is None:
-        return None
-    return lambda share, text: progress(low + (high - low) * share, f"{what}: {text}")

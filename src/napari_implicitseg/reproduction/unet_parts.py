@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from napari_implicitseg.progress import part_of
 from napari_implicitseg.reproduction.class_cases import CLASS_SETS
 from napari_implicitseg.reproduction.class_scores import cross_validate
 from napari_implicitseg.reproduction.report import Report, Table, number, signed
@@ -74,7 +75,7 @@ def reproduce(
                 steps=steps or one.steps // 4,
                 folds=folds,
                 seed=seed,
-                progress=_part(progress, done, count, f"{one.name}, {name}"),
+                progress=part_of(progress, done / count, (done + 1) / count, f"{one.name}, {name}"),
                 **options,
             )
             scores[name][one.name] = found.figures.iou
@@ -126,10 +127,3 @@ def _tell(
             report.find(f"{name}: worse in the mean of the sets ({mean:+.3f})", mean < 0)
     head = ("variant", *(one.name for one in sets), "mean change", "minutes")
     report.tables.append(Table("Mean IoU, held out", head, tuple(rows)))
-
-
-def _part(progress: Progress | None, done: int, count: int, what: str) -> Progress | None:
-    """Return the progress of a part of the work."""
-    if progress is None:
-        return None
-    return lambda share, text: progress((done + share) / count, f"{what}: {text}")

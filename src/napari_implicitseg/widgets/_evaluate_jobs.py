@@ -14,8 +14,8 @@ import numpy as np
 from napari_implicitseg.errors import InputError
 from napari_implicitseg.evaluation import evaluate, evaluate_table
 from napari_implicitseg.evaluation_report import report_of
-from napari_implicitseg.hierarchy._progress import part_of
 from napari_implicitseg.hierarchy.lookup_curve import hierarchy_curve, score_lookups
+from napari_implicitseg.progress import part_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
