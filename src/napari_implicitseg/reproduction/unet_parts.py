@@ -43,7 +43,7 @@ def reproduce(
     limit : int, optional
         Folds of each set that are measured; three by default.
     steps : int, optional
-        Training steps in each fold; by default a quarter of those of `reproduce unet`, so
+        Training steps in each fold; by default a fifth of those of `reproduce unet`, so
         that all takes half an hour.
     seed : int
     progress : Progress, optional
@@ -72,7 +72,7 @@ def reproduce(
                 one,
                 cases,
                 _DEFAULT,
-                steps=steps or one.steps // 4,
+                steps=steps or one.steps // 5,
                 folds=folds,
                 seed=seed,
                 progress=part_of(progress, done / count, (done + 1) / count, f"{one.name}, {name}"),
