@@ -14,6 +14,7 @@ from napari_implicitseg.cli._run import (
     Stopper,
     one_line_errors,
     parse_counts,
+    parse_numbers,
     progress_bar,
     stoppable,
 )
@@ -136,7 +137,14 @@ def train(
         ),
     ] = 0.2,
     validate_every: Annotated[int, typer.Option(min=1, help="Steps between measurements.")] = 100,
-    spacing: options.Spacing = None,
+    spacing: Annotated[
+        Any,
+        typer.Option(
+            parser=parse_numbers,
+            metavar="Z,Y,X",
+            help="Pixel size per axis; one number serves all axes. [default: the files', else 1]",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in MODEL.")
     ] = False,
