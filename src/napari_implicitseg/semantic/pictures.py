@@ -31,8 +31,8 @@ __all__ = [
 ]
 
 _GAP = 4
-_DPI = 150
-_LONGEST = 40
+_DPI, _DPI_PICTURES = 150, 100
+_LONGEST, _LONGEST_TITLE = 40, 60
 # Inches.
 _WIDE = 8.0
 _LARGEST = 1200
@@ -105,7 +105,7 @@ def draw_confusion(
         axes.set(xlabel="predicted", ylabel="true (share of pixels)")
         figure.colorbar(drawn, label="share of the true pixels")
         text = f"accuracy {evaluation.accuracy:.3f}, mean IoU {evaluation.iou:.3f}"
-        full = f"{_short(title)}\n{text}" if title else text
+        full = f"{_short(title, _LONGEST_TITLE)}\n{text}" if title else text
         axes.set_title(full, fontsize="medium", parse_math=False)
         if len(names) <= _MOST_NUMBERED:
             for (row, column), share in np.ndenumerate(shares):
@@ -139,9 +139,9 @@ def draw_pictures(pictures: Mapping[str, NDArray[np.uint8]]) -> Callable[[IO[byt
         places = figure.subplots(len(pictures), 1, squeeze=False, height_ratios=heights).ravel()
         for axes, (title, picture) in zip(places, pictures.items(), strict=True):
             axes.imshow(picture)
-            axes.set_title(_short(title), fontsize="medium", parse_math=False)
+            axes.set_title(_short(title, _LONGEST_TITLE), fontsize="medium", parse_math=False)
             axes.set_axis_off()
-        _save(figure, file)
+        _save(figure, file, _DPI_PICTURES)
 
     return draw
 
@@ -177,17 +177,17 @@ def side_by_side(
     return np.concatenate([_shown(raw), gap, palette[truth], gap, predicted], axis=1)
 
 
-def _save(figure: Figure, file: IO[bytes]) -> None:
+def _save(figure: Figure, file: IO[bytes], dpi: int = _DPI) -> None:
     """Draw a figure into a file."""
     with warnings.catch_warnings():
         # Names in scripts that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(file, format="png", dpi=_DPI)
+        figure.savefig(file, format="png", dpi=dpi)
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = _LONGEST) -> str:
     """Cut a name that would leave no room for the picture."""
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 class WorstImages:
